@@ -5,3 +5,4 @@ pub mod log;
 pub mod resp;
 pub mod script;
 pub mod store;
+pub mod shard;

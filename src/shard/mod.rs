@@ -1,0 +1,97 @@
+//! The one owner of the data: sessions, keyspace, log and store behind one function, [`Shard::turn`].
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::clock::Now;
+use crate::resp::Error;
+
+/// A connection, numbered from 1 in the order of arrival; never used twice. CLIENT ID shows it.
+pub type ClientId = u64;
+
+/// What the server hands to a turn.
+#[derive(Debug)]
+pub enum Input {
+    Connected {
+        client: ClientId,
+        peer: Peer,
+    },
+    /// Whole requests, in the order in which they came; `requests[i][0]` is the command's name.
+    Requests {
+        client: ClientId,
+        requests: Vec<Vec<Bytes>>,
+    },
+    /// The bytes after the last request are no RESP: the error is answered after what came before, then it is closed.
+    Malformed {
+        client: ClientId,
+        error: Error,
+    },
+    Closed {
+        client: ClientId,
+    },
+    /// SIGTERM or SIGINT.
+    Terminate,
+}
+
+/// Where a connection comes from, as CLIENT LIST shows it.
+#[derive(Debug, Clone, Default)]
+pub struct Peer {
+    /// `127.0.0.1:51234`, or `path:0` for a Unix socket.
+    pub address: String,
+    pub local_address: String,
+    pub fd: i32,
+    pub unix_socket: bool,
+    pub loopback: bool,
+}
+
+/// What a turn wants written to one connection.
+#[derive(Debug)]
+pub struct Outgoing {
+    pub client: ClientId,
+    pub bytes: Vec<u8>,
+    /// Close the connection once the bytes are written.
+    pub close: bool,
+    /// How many of the client's requests have not run yet; the server stops reading from it at a limit.
+    pub waiting_requests: usize,
+}
+
+/// What the server knows of sockets and the shard has to ask.
+pub trait Sockets {
+    /// Tells whether the client is known to have hung up; looked at right before it is given a job.
+    fn hung_up(&self, client: ClientId) -> bool;
+}
+
+/// How a turn ended.
+#[derive(Debug, Default)]
+pub struct Turned {
+    /// When `turn` wants to be called again even without input, on the monotonic clock.
+    pub wake_at: Option<Duration>,
+    /// More requests are ready than one turn takes: look at the sockets, then call again at once.
+    pub more: bool,
+    /// The process ends with this code, after the replies are written.
+    pub exit: Option<i32>,
+}
+
+/// See the module.
+pub struct Shard {}
+
+impl Shard {
+    /// Runs what is ready, appends its effects to the log, and puts what may leave now into `outgoing`.
+    pub fn turn(
+        &mut self,
+        _now: Now,
+        _inputs: &mut VecDeque<Input>,
+        _sockets: &dyn Sockets,
+        _outgoing: &mut Vec<Outgoing>,
+    ) -> Turned {
+        Turned::default()
+    }
+
+    /// Sets what background threads call when they have something for the next turn; any thread, any time.
+    pub fn set_waker(&mut self, _wake: std::sync::Arc<dyn Fn() + Send + Sync>) {}
+
+    /// Takes back a reply buffer that has been written, so that its memory is used again.
+    pub fn recycle(&mut self, _bytes: Vec<u8>) {}
+}
