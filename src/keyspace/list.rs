@@ -1,0 +1,860 @@
+//! A list as a deque of references to chunks, which may be in memory, in the cold store, or both.
+//!
+//! Every item has a stable **ordinal**, larger to the right. A pop moves a cursor in the end chunk, a removal in the middle
+//! leaves a hole; neither needs the chunk's bytes. Only LSET and LINSERT make chunks anew.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::store::ChunkId;
+
+use super::chunk::Chunk;
+use super::layout::{self, Corrupt, Reader};
+
+/// The ordinal of the first item pushed to the right of a new list; the left end counts down from it.
+const ORDINAL_START: u64 = 1 << 63;
+
+/// An end of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    Left,
+    Right,
+}
+
+impl Side {
+    pub fn other(self) -> Side {
+        match self {
+            Side::Left => Side::Right,
+            Side::Right => Side::Left,
+        }
+    }
+}
+
+/// What a change to a list leaves for others to do.
+#[derive(Debug, Default)]
+pub struct ListEvents {
+    /// Bases of chunks that were filled and may be spilled.
+    pub sealed: Vec<u64>,
+    /// Stored chunks that died and that no row on disk names.
+    pub dead: Vec<ChunkId>,
+}
+
+/// A chunk of a list as others name it: the base finds it fast, the number proves that it is still the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChunkAt {
+    pub base: u64,
+    pub id: ChunkId,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct List {
+    refs: VecDeque<ChunkRef>,
+    length: u64,
+    /// The ordinals that the next push to the left and to the right get.
+    next_left: u64,
+    next_right: u64,
+    /// The end last popped.
+    pub popped: Option<Side>,
+    /// Memory of chunks and references.
+    memory_bytes: usize,
+    /// How many chunks are not in memory.
+    cold: usize,
+    /// Rows on disk of chunks that are gone, with the chunk that each names; deleted at the next save.
+    dead_rows: Vec<(u64, Option<ChunkId>)>,
+}
+
+/// A chunk of a list: where it is, and what of it is still in the list.
+#[derive(Debug)]
+pub struct ChunkRef {
+    /// The ordinal of physical index 0.
+    base: u64,
+    /// Grows to the left: ordinals fall as physical indexes rise.
+    leftward: bool,
+    /// Takes further items.
+    open: bool,
+    /// The row in `dir` says what this reference says.
+    clean: bool,
+    /// A loader has been asked for it.
+    pub loading: bool,
+    /// Live physical indexes are `low..high` without the holes. Neither edge is ever a hole.
+    low: u32,
+    high: u32,
+    holes: Option<Box<BTreeSet<u32>>>,
+    /// Bytes of all its items.
+    data_bytes: u32,
+    /// Its number in the cold store.
+    id: Option<ChunkId>,
+    /// The store has confirmed that it holds the chunk.
+    landed: bool,
+    /// The key of its row in `dir`, if it has one.
+    row: Option<u64>,
+    body: Option<Arc<Chunk>>,
+}
+
+impl ChunkRef {
+    fn live(&self) -> u64 {
+        u64::from(self.high - self.low) - self.holes.as_ref().map_or(0, |holes| holes.len() as u64)
+    }
+
+    fn ordinal(&self, physical: u32) -> u64 {
+        if self.leftward { self.base - u64::from(physical) } else { self.base + u64::from(physical) }
+    }
+
+    /// Smallest and largest live ordinal.
+    fn span(&self) -> (u64, u64) {
+        let (a, b) = (self.ordinal(self.low), self.ordinal(self.high - 1));
+        (a.min(b), a.max(b))
+    }
+
+    fn physical(&self, ordinal: u64) -> Option<u32> {
+        let distance = if self.leftward { self.base.checked_sub(ordinal)? } else { ordinal.checked_sub(self.base)? };
+        let physical = u32::try_from(distance).ok()?;
+        (physical >= self.low && physical < self.high && !self.is_hole(physical)).then_some(physical)
+    }
+
+    fn is_hole(&self, physical: u32) -> bool {
+        self.holes.as_ref().is_some_and(|holes| holes.contains(&physical))
+    }
+
+    /// The physical index of the item nearest to a side.
+    fn edge(&self, side: Side) -> u32 {
+        if (side == Side::Left) != self.leftward { self.low } else { self.high - 1 }
+    }
+
+    /// Takes the item nearest to a side out, and the holes behind it.
+    fn shed(&mut self, side: Side) {
+        self.clean = false;
+        if (side == Side::Left) != self.leftward {
+            self.low += 1
+        } else {
+            self.high -= 1
+        }
+        self.skip_holes();
+    }
+
+    fn skip_holes(&mut self) {
+        let Some(holes) = &mut self.holes else { return };
+        while self.low < self.high && holes.remove(&self.low) {
+            self.low += 1;
+        }
+        while self.low < self.high && holes.remove(&(self.high - 1)) {
+            self.high -= 1;
+        }
+        if holes.is_empty() {
+            self.holes = None;
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.body.as_ref().map_or(0, |body| body.memory_bytes()) + size_of::<ChunkRef>()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.low == self.high
+    }
+
+    fn missing(&self) -> Option<ChunkAt> {
+        if self.body.is_some() {
+            return None;
+        }
+        Some(ChunkAt { base: self.base, id: self.id.expect("a chunk that is not in memory is in the store") })
+    }
+}
+
+/// Part of a list as it stood at one moment: immutable, so that it can be walked while the list changes.
+#[derive(Debug, Clone)]
+pub struct Piece {
+    base: u64,
+    leftward: bool,
+    /// Live physical indexes, holes left out.
+    low: u32,
+    high: u32,
+    holes: Option<Box<BTreeSet<u32>>>,
+    pub data_bytes: u32,
+    id: Option<ChunkId>,
+    pub body: Option<Arc<Chunk>>,
+}
+
+impl Piece {
+    /// The chunk to fetch before the piece can be read.
+    pub fn missing(&self) -> Option<ChunkAt> {
+        if self.body.is_some() {
+            return None;
+        }
+        Some(ChunkAt { base: self.base, id: self.id.expect("a chunk that is not in memory is in the store") })
+    }
+
+    /// The items with their ordinals, starting at the given side; the body must be there.
+    pub fn items(&self, from: Side) -> impl Iterator<Item = (u64, &[u8])> {
+        let body = self.body.as_ref().expect("a piece is read after its chunk was fetched");
+        let ascending = (from == Side::Left) != self.leftward;
+        (0..self.high - self.low).filter_map(move |step| {
+            let physical = if ascending { self.low + step } else { self.high - 1 - step };
+            if self.holes.as_ref().is_some_and(|holes| holes.contains(&physical)) {
+                return None;
+            }
+            let ordinal = if self.leftward { self.base - u64::from(physical) } else { self.base + u64::from(physical) };
+            Some((ordinal, body.item(physical)))
+        })
+    }
+}
+
+impl Default for List {
+    fn default() -> List {
+        List {
+            refs: VecDeque::new(),
+            length: 0,
+            next_left: ORDINAL_START - 1,
+            next_right: ORDINAL_START,
+            popped: None,
+            memory_bytes: size_of::<List>(),
+            cold: 0,
+            dead_rows: Vec::new(),
+        }
+    }
+}
+
+impl List {
+    /// The number of items.
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// What the list costs in memory.
+    pub fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
+    /// The item at an end: its bytes, or the chunk that has to be fetched first. The list must not be empty.
+    pub fn end(&self, side: Side) -> Result<&[u8], ChunkAt> {
+        let chunk = self.end_ref(side).expect("an empty list does not exist");
+        read(chunk, chunk.edge(side))
+    }
+
+    /// The item at an index from the left, if the list is that long.
+    pub fn at(&self, index: u64) -> Option<Result<&[u8], ChunkAt>> {
+        let (chunk, physical) = self.locate(index)?;
+        Some(read(&self.refs[chunk], physical))
+    }
+
+    /// The ordinal of the item at an index from the left.
+    pub fn ordinal_at(&self, index: u64) -> Option<u64> {
+        let (chunk, physical) = self.locate(index)?;
+        Some(self.refs[chunk].ordinal(physical))
+    }
+
+    /// The index from the left of a live ordinal.
+    pub fn index_of(&self, ordinal: u64) -> Option<u64> {
+        let (at, physical) = self.find(ordinal)?;
+        let before: u64 = self.refs.range(..at).map(ChunkRef::live).sum();
+        let chunk = &self.refs[at];
+        let inside = (chunk.low..chunk.high)
+            .filter(|other| !chunk.is_hole(*other) && chunk.ordinal(*other) < chunk.ordinal(physical))
+            .count();
+        Some(before + inside as u64)
+    }
+
+    /// Tells whether an ordinal is in the list.
+    pub fn contains(&self, ordinal: u64) -> bool {
+        self.find(ordinal).is_some()
+    }
+
+    /// The chunk that must be in memory before the item with this ordinal can be changed.
+    pub fn missing_for(&self, ordinal: u64) -> Option<ChunkAt> {
+        let (at, _) = self.find(ordinal)?;
+        self.refs[at].missing()
+    }
+
+    /// The part of the list between two indexes from the left, both included; left to right.
+    pub fn pieces(&self, first: u64, last: u64) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        let mut start = 0;
+        for chunk in &self.refs {
+            let live = chunk.live();
+            if start > last {
+                break;
+            }
+            if start + live > first {
+                let skip_left = first.saturating_sub(start);
+                let skip_right = (start + live - 1).saturating_sub(last);
+                pieces.push(piece(chunk, skip_left, skip_right));
+            }
+            start += live;
+        }
+        pieces
+    }
+
+    /// Appends an item at an end.
+    pub fn push(&mut self, side: Side, item: &[u8], chunk_bytes: usize, events: &mut ListEvents) {
+        let leftward = side == Side::Left;
+        let fits = self.end_ref(side).is_some_and(|chunk| {
+            chunk.open
+                && chunk.leftward == leftward
+                && chunk.body.is_some()
+                && chunk.data_bytes as usize + item.len() <= chunk_bytes
+        });
+        if !fits {
+            self.open_chunk(side, item.len(), chunk_bytes, events);
+        }
+        let chunk = self.end_mut(side).expect("a chunk with room was just made sure of");
+        let body = Arc::make_mut(chunk.body.as_mut().expect("an open chunk is in memory"));
+        let before = body.memory_bytes();
+        body.push(item);
+        let grown = body.memory_bytes() - before;
+        // Ordinals are never used twice: what was popped at this end since the last push stays as holes.
+        for popped in chunk.high..body.len() as u32 - 1 {
+            chunk.holes.get_or_insert_default().insert(popped);
+        }
+        chunk.high = body.len() as u32;
+        chunk.data_bytes += item.len() as u32;
+        chunk.clean = false;
+        self.memory_bytes += grown;
+        self.length += 1;
+        match side {
+            Side::Left => self.next_left -= 1,
+            Side::Right => self.next_right += 1,
+        }
+    }
+
+    /// Takes up to `count` items off an end.
+    pub fn pop(&mut self, side: Side, count: u64, events: &mut ListEvents) {
+        self.popped = Some(side);
+        let mut left = count.min(self.length);
+        self.length -= left;
+        while left > 0 {
+            let chunk = self.end_mut(side).expect("the length says that there is an item");
+            let live = chunk.live();
+            if live <= left {
+                left -= live;
+                let at = if side == Side::Left { 0 } else { self.refs.len() - 1 };
+                self.drop_ref(at, events);
+                continue;
+            }
+            for _ in 0..left {
+                chunk.shed(side);
+            }
+            left = 0;
+        }
+    }
+
+    /// Removes items in the middle; ordinals that are not there are passed over.
+    pub fn remove(&mut self, ordinals: &[u64], events: &mut ListEvents) {
+        for ordinal in ordinals {
+            let Some((at, physical)) = self.find(*ordinal) else { continue };
+            self.length -= 1;
+            let chunk = &mut self.refs[at];
+            chunk.clean = false;
+            chunk.holes.get_or_insert_default().insert(physical);
+            chunk.skip_holes();
+            if chunk.is_empty() {
+                self.drop_ref(at, events);
+            }
+        }
+    }
+
+    /// Replaces the item with this ordinal; its chunk must be in memory.
+    pub fn set(&mut self, ordinal: u64, item: &[u8], events: &mut ListEvents) {
+        let Some((at, physical)) = self.find(ordinal) else { return };
+        self.rebuild(at, events, |chunk, body| {
+            let mut fresh = Chunk::with_capacity(body.data_bytes() + item.len());
+            for index in 0..body.len() as u32 {
+                // What is no longer live keeps its place, so that ordinals stay, but not its bytes.
+                let live = index >= chunk.low && index < chunk.high && !chunk.is_hole(index);
+                fresh.push(if index == physical {
+                    item
+                } else if live {
+                    body.item(index)
+                } else {
+                    b""
+                });
+            }
+            fresh
+        });
+    }
+
+    /// Puts an item before or after the one with this ordinal; its chunk must be in memory. Ordinals to the right of the
+    /// new item rise by one: this is the only change that moves ordinals.
+    pub fn insert(&mut self, pivot: u64, after: bool, item: &[u8], events: &mut ListEvents) {
+        let Some((at, _)) = self.find(pivot) else { return };
+        let old = piece(&self.refs[at], 0, 0);
+        let (start, end) = self.refs[at].span();
+        let new_ordinal = pivot + u64::from(after);
+        // The chunk is written anew, left to right. Holes keep their places, since how many ordinals move must not
+        // depend on where the chunks happen to begin.
+        let mut fresh = Chunk::default();
+        let mut holes = BTreeSet::new();
+        let mut items = old.items(Side::Left).peekable();
+        for ordinal in start..=end + 1 {
+            let source = if ordinal > new_ordinal { ordinal - 1 } else { ordinal };
+            if ordinal == new_ordinal {
+                fresh.push(item);
+            } else if let Some((_, other)) = items.next_if(|(next, _)| *next == source) {
+                fresh.push(other);
+            } else {
+                holes.insert(fresh.len() as u32);
+                fresh.push(b"");
+            }
+        }
+        for index in at + 1..self.refs.len() {
+            let chunk = &mut self.refs[index];
+            chunk.base += 1;
+            chunk.clean = false;
+            if let Some(row) = chunk.row.take() {
+                // The row is written anew under the new ordinal; the chunk that it names lives on.
+                self.dead_rows.push((row, None));
+            }
+        }
+        self.next_right += 1;
+        drop(items);
+        self.replace(at, start, fresh, holes, events);
+        self.length += 1;
+    }
+
+    /// The chunks within `window_bytes` of an end that are not in memory and not on their way; marks them as on their way.
+    pub fn prefetch(&mut self, side: Side, window_bytes: usize, wanted: &mut Vec<ChunkAt>) {
+        let count = self.refs.len();
+        let mut bytes = 0;
+        for step in 0..count {
+            let chunk = &mut self.refs[if side == Side::Left { step } else { count - 1 - step }];
+            if let (false, Some(at)) = (chunk.loading, chunk.missing()) {
+                chunk.loading = true;
+                wanted.push(at);
+            }
+            bytes += chunk.data_bytes as usize;
+            if bytes >= window_bytes {
+                break;
+            }
+        }
+    }
+
+    /// Tells whether a chunk lies within `window_bytes` of an end.
+    pub fn is_near(&self, side: Side, window_bytes: usize, at: ChunkAt) -> bool {
+        let count = self.refs.len();
+        let mut bytes = 0;
+        for step in 0..count {
+            let chunk = &self.refs[if side == Side::Left { step } else { count - 1 - step }];
+            if chunk.id == Some(at.id) {
+                return true;
+            }
+            bytes += chunk.data_bytes as usize;
+            if bytes >= window_bytes {
+                break;
+            }
+        }
+        false
+    }
+
+    /// Puts a fetched chunk into its place, if the list still has it; tells whether it did.
+    pub fn install(&mut self, at: ChunkAt, body: Arc<Chunk>) -> bool {
+        let Some(index) = self.stored_at(at) else { return false };
+        let chunk = &mut self.refs[index];
+        chunk.loading = false;
+        if chunk.body.is_some() || (body.len() as u32) < chunk.high {
+            return chunk.body.is_some();
+        }
+        self.memory_bytes += body.memory_bytes();
+        self.cold -= 1;
+        chunk.body = Some(body);
+        true
+    }
+
+    /// Forgets that a chunk was asked for.
+    pub fn give_up_loading(&mut self, at: ChunkAt) {
+        if let Some(index) = self.stored_at(at) {
+            self.refs[index].loading = false;
+        }
+    }
+
+    /// Notes that the store holds a chunk; tells whether the list still has it.
+    pub fn land(&mut self, at: ChunkAt) -> bool {
+        let Some(index) = self.stored_at(at) else { return false };
+        self.refs[index].landed = true;
+        true
+    }
+
+    /// Drops the memory of a chunk that the store holds; answers the bytes given back.
+    pub fn evict(&mut self, at: ChunkAt) -> usize {
+        let Some(index) = self.stored_at(at) else { return 0 };
+        let chunk = &mut self.refs[index];
+        if !chunk.landed {
+            return 0;
+        }
+        let Some(body) = chunk.body.take() else { return 0 };
+        self.cold += 1;
+        self.memory_bytes -= body.memory_bytes();
+        body.memory_bytes()
+    }
+
+    fn stored_at(&self, at: ChunkAt) -> Option<usize> {
+        let index = self.refs.binary_search_by_key(&at.base, |chunk| chunk.base).ok();
+        // An LSET or LINSERT may have moved it meanwhile.
+        index
+            .filter(|index| self.refs[*index].id == Some(at.id))
+            .or_else(|| self.refs.iter().position(|chunk| chunk.id == Some(at.id)))
+    }
+
+    /// Closes the chunk with this base and gives it a number in the store, unless it has one, is gone, or is too short
+    /// to be worth it.
+    pub fn spill(&mut self, base: u64, id: ChunkId) -> Option<Arc<Chunk>> {
+        let at = self.refs.binary_search_by_key(&base, |chunk| chunk.base).ok()?;
+        let chunk = &mut self.refs[at];
+        if chunk.id.is_some() || chunk.open {
+            return None;
+        }
+        let body = chunk.body.clone()?;
+        chunk.id = Some(id);
+        chunk.clean = false;
+        Some(body)
+    }
+
+    /// Closes all chunks that are not stored yet, so that the whole list can leave memory.
+    pub fn close_all(&mut self, events: &mut ListEvents) {
+        for chunk in &mut self.refs {
+            if chunk.id.is_none() {
+                chunk.open = false;
+                events.sealed.push(chunk.base);
+            }
+        }
+    }
+
+    /// Chunks that are closed, not stored, and too long to be saved in a row.
+    pub fn to_spill(&self, inline_bytes_max: usize) -> Vec<u64> {
+        let chunks = self.refs.iter();
+        let ready =
+            chunks.filter(|chunk| chunk.id.is_none() && !chunk.open && chunk.data_bytes as usize > inline_bytes_max);
+        ready.map(|chunk| chunk.base).collect()
+    }
+
+    /// Tells whether the list has this chunk, and not in memory.
+    pub fn is_missing(&self, at: ChunkAt) -> bool {
+        self.stored_at(at).is_some_and(|index| self.refs[index].body.is_none())
+    }
+
+    /// Tells whether the list has this chunk in memory.
+    pub fn holds(&self, at: ChunkAt) -> bool {
+        self.stored_at(at).is_some_and(|index| self.refs[index].body.is_some())
+    }
+
+    /// Says which rows of `dir` have to be written and deleted so that the store has the list as it is now, and takes
+    /// that as done.
+    pub fn save(&mut self, put: &mut dyn FnMut(u64, Vec<u8>), delete: &mut dyn FnMut(u64, Option<ChunkId>)) {
+        for (row, id) in self.dead_rows.drain(..) {
+            delete(row, id);
+        }
+        for chunk in &mut self.refs {
+            if !chunk.clean {
+                chunk.clean = true;
+                chunk.row = Some(chunk.base);
+                put(chunk.base, encode_row(chunk));
+            }
+        }
+    }
+
+    /// Writes the list's own row: what its chunks do not say.
+    pub fn write_head(&self, out: &mut Vec<u8>) {
+        layout::put_varint(out, self.next_left);
+        layout::put_varint(out, self.next_right);
+        layout::put_varint(out, self.length);
+        out.push(match self.popped {
+            None => 0,
+            Some(Side::Left) => 1,
+            Some(Side::Right) => 2,
+        });
+    }
+
+    /// Reads what [`write_head`](Self::write_head) wrote; the chunks follow with [`load_row`](Self::load_row).
+    pub fn read_head(reader: &mut Reader<'_>) -> Result<List, Corrupt> {
+        let next_left = reader.varint()?;
+        let next_right = reader.varint()?;
+        let length = reader.varint()?;
+        let popped = match reader.byte()? {
+            1 => Some(Side::Left),
+            2 => Some(Side::Right),
+            _ => None,
+        };
+        Ok(List { next_left, next_right, length, popped, ..List::default() })
+    }
+
+    /// Adds the chunk that a row of `dir` describes; rows come in the order of their keys.
+    pub fn load_row(&mut self, base: u64, row: &[u8]) -> Result<Option<ChunkId>, Corrupt> {
+        let chunk = decode_row(base, row)?;
+        let id = chunk.id;
+        self.memory_bytes += chunk.memory_bytes();
+        self.cold += usize::from(chunk.body.is_none());
+        self.refs.push_back(chunk);
+        Ok(id)
+    }
+
+    /// Tells whether the rows add up to the length that the head states.
+    pub fn adds_up(&self) -> bool {
+        self.refs.iter().map(ChunkRef::live).sum::<u64>() == self.length
+    }
+
+    /// Takes up to `count` chunks apart when the list has died: rows on disk with the chunk that each names, and stored
+    /// chunks without a row. Tells whether any are left.
+    pub fn shrink(&mut self, count: usize, rows: &mut Vec<(u64, Option<ChunkId>)>, loose: &mut Vec<ChunkId>) -> bool {
+        rows.append(&mut self.dead_rows);
+        for _ in 0..count {
+            let Some(chunk) = self.refs.pop_back() else { return false };
+            match (chunk.row, chunk.id) {
+                (Some(row), id) => rows.push((row, id)),
+                (None, Some(id)) => loose.push(id),
+                (None, None) => {}
+            }
+        }
+        !self.refs.is_empty()
+    }
+
+    /// How many chunk references the list has.
+    pub fn chunk_count(&self) -> usize {
+        self.refs.len()
+    }
+
+    /// How many chunks are not in memory.
+    pub fn cold_count(&self) -> usize {
+        self.cold
+    }
+
+    fn end_ref(&self, side: Side) -> Option<&ChunkRef> {
+        match side {
+            Side::Left => self.refs.front(),
+            Side::Right => self.refs.back(),
+        }
+    }
+
+    fn end_mut(&mut self, side: Side) -> Option<&mut ChunkRef> {
+        match side {
+            Side::Left => self.refs.front_mut(),
+            Side::Right => self.refs.back_mut(),
+        }
+    }
+
+    fn open_chunk(&mut self, side: Side, item_bytes: usize, chunk_bytes: usize, events: &mut ListEvents) {
+        let mut capacity = 0;
+        if let Some(old) = self.end_mut(side)
+            && old.open
+        {
+            old.open = false;
+            // A list that has filled a chunk will fill the next: it gets its memory at once.
+            capacity = if old.data_bytes as usize * 2 > chunk_bytes { chunk_bytes.max(item_bytes) } else { 0 };
+            events.sealed.push(old.base);
+        }
+        let body = Chunk::with_capacity(capacity);
+        let chunk = ChunkRef {
+            base: if side == Side::Left { self.next_left } else { self.next_right },
+            leftward: side == Side::Left,
+            open: true,
+            clean: false,
+            loading: false,
+            low: 0,
+            high: 0,
+            holes: None,
+            data_bytes: 0,
+            id: None,
+            landed: false,
+            row: None,
+            body: Some(Arc::new(body)),
+        };
+        self.memory_bytes += chunk.memory_bytes();
+        match side {
+            Side::Left => self.refs.push_front(chunk),
+            Side::Right => self.refs.push_back(chunk),
+        }
+    }
+
+    fn drop_ref(&mut self, at: usize, events: &mut ListEvents) {
+        let chunk = self.refs.remove(at).expect("the index was just found");
+        self.memory_bytes -= chunk.memory_bytes();
+        self.cold -= usize::from(chunk.body.is_none());
+        match (chunk.row, chunk.id) {
+            (Some(row), id) => self.dead_rows.push((row, id)),
+            (None, Some(id)) => events.dead.push(id),
+            (None, None) => {}
+        }
+    }
+
+    fn rebuild(&mut self, at: usize, events: &mut ListEvents, build: impl FnOnce(&ChunkRef, &Chunk) -> Chunk) {
+        let chunk = &mut self.refs[at];
+        let body = chunk.body.take().expect("the chunk was fetched before it is changed");
+        let fresh = build(chunk, &body);
+        self.memory_bytes = self.memory_bytes + fresh.memory_bytes() - body.memory_bytes();
+        chunk.data_bytes = fresh.data_bytes() as u32;
+        chunk.body = Some(Arc::new(fresh));
+        chunk.clean = false;
+        chunk.landed = false;
+        if let Some(id) = chunk.id.take() {
+            match chunk.row.take() {
+                Some(row) => self.dead_rows.push((row, Some(id))),
+                None => events.dead.push(id),
+            }
+        }
+        if !chunk.open {
+            events.sealed.push(chunk.base);
+        }
+    }
+
+    fn replace(&mut self, at: usize, base: u64, body: Chunk, holes: BTreeSet<u32>, events: &mut ListEvents) {
+        let chunk = ChunkRef {
+            base,
+            leftward: false,
+            open: false,
+            clean: false,
+            loading: false,
+            low: 0,
+            high: body.len() as u32,
+            holes: (!holes.is_empty()).then(|| Box::new(holes)),
+            data_bytes: body.data_bytes() as u32,
+            id: None,
+            landed: false,
+            row: None,
+            body: Some(Arc::new(body)),
+        };
+        self.memory_bytes += chunk.memory_bytes();
+        events.sealed.push(base);
+        self.refs.insert(at, chunk);
+        self.drop_ref(at + 1, events);
+    }
+
+    fn locate(&self, index: u64) -> Option<(usize, u32)> {
+        if index >= self.length {
+            return None;
+        }
+        let from_right = self.length - 1 - index;
+        if from_right < index {
+            return self.locate_from(Side::Right, from_right);
+        }
+        self.locate_from(Side::Left, index)
+    }
+
+    fn locate_from(&self, side: Side, mut skip: u64) -> Option<(usize, u32)> {
+        let count = self.refs.len();
+        for step in 0..count {
+            let at = if side == Side::Left { step } else { count - 1 - step };
+            let chunk = &self.refs[at];
+            let live = chunk.live();
+            if skip < live {
+                return Some((at, nth(chunk, side, skip)));
+            }
+            skip -= live;
+        }
+        None
+    }
+
+    fn find(&self, ordinal: u64) -> Option<(usize, u32)> {
+        let at = self.refs.partition_point(|chunk| chunk.span().1 < ordinal);
+        let physical = self.refs.get(at)?.physical(ordinal)?;
+        Some((at, physical))
+    }
+}
+
+/// The physical index of the live item that has `skip` live items between it and a side.
+fn nth(chunk: &ChunkRef, side: Side, skip: u64) -> u32 {
+    let ascending = (side == Side::Left) != chunk.leftward;
+    let step = |by: u32| if ascending { chunk.low + by } else { chunk.high - 1 - by };
+    if chunk.holes.is_none() {
+        return step(skip as u32);
+    }
+    let live = (0..chunk.high - chunk.low).map(step).filter(|physical| !chunk.is_hole(*physical));
+    live.skip(skip as usize).next().expect("the caller counted the live items")
+}
+
+fn read(chunk: &ChunkRef, physical: u32) -> Result<&[u8], ChunkAt> {
+    match (&chunk.body, chunk.missing()) {
+        (Some(body), _) => Ok(body.item(physical)),
+        (None, missing) => Err(missing.expect("there is no body")),
+    }
+}
+
+fn piece(chunk: &ChunkRef, skip_left: u64, skip_right: u64) -> Piece {
+    let (mut low, mut high) = (chunk.low, chunk.high);
+    let left = (skip_left > 0).then(|| nth(chunk, Side::Left, skip_left));
+    let right = (skip_right > 0).then(|| nth(chunk, Side::Right, skip_right));
+    for bound in [left.filter(|_| !chunk.leftward), right.filter(|_| chunk.leftward)].into_iter().flatten() {
+        low = bound;
+    }
+    for bound in [right.filter(|_| !chunk.leftward), left.filter(|_| chunk.leftward)].into_iter().flatten() {
+        high = bound + 1;
+    }
+    Piece {
+        base: chunk.base,
+        leftward: chunk.leftward,
+        low,
+        high,
+        holes: chunk.holes.clone(),
+        data_bytes: chunk.data_bytes,
+        id: chunk.id,
+        body: chunk.body.clone(),
+    }
+}
+
+const ROW_LEFTWARD: u8 = 1;
+const ROW_OPEN: u8 = 2;
+const ROW_INLINE: u8 = 4;
+
+fn encode_row(chunk: &ChunkRef) -> Vec<u8> {
+    let mut out = vec![layout::ROW_VERSION];
+    let inline = chunk.id.is_none();
+    out.push(
+        if chunk.leftward { ROW_LEFTWARD } else { 0 }
+            | if chunk.open { ROW_OPEN } else { 0 }
+            | if inline { ROW_INLINE } else { 0 },
+    );
+    layout::put_varint(&mut out, u64::from(chunk.low));
+    layout::put_varint(&mut out, u64::from(chunk.high));
+    layout::put_varint(&mut out, u64::from(chunk.data_bytes));
+    let holes = chunk.holes.as_deref();
+    layout::put_varint(&mut out, holes.map_or(0, |holes| holes.len() as u64));
+    for hole in holes.into_iter().flatten() {
+        layout::put_varint(&mut out, u64::from(*hole));
+    }
+    match chunk.id {
+        Some(id) => out.extend_from_slice(&id.0.to_be_bytes()),
+        None => chunk.body.as_ref().expect("a chunk that is not stored is in memory").write_items(&mut out),
+    }
+    out
+}
+
+fn decode_row(base: u64, row: &[u8]) -> Result<ChunkRef, Corrupt> {
+    let mut reader = Reader::new(row);
+    if reader.byte()? != layout::ROW_VERSION {
+        return Err(Corrupt("chunk row of an unknown version"));
+    }
+    let flags = reader.byte()?;
+    let mut number = || -> Result<u32, Corrupt> {
+        u32::try_from(reader.varint()?).map_err(|_| Corrupt("number in a chunk row too large"))
+    };
+    let (low, high, data_bytes, hole_count) = (number()?, number()?, number()?, number()?);
+    let holes: BTreeSet<u32> = (0..hole_count).map(|_| number()).collect::<Result<_, _>>()?;
+    if low >= high || holes.len() as u64 >= u64::from(high - low) {
+        return Err(Corrupt("chunk row without items"));
+    }
+    let (id, body) = if flags & ROW_INLINE == 0 {
+        (Some(ChunkId(reader.u64()?)), None)
+    } else {
+        let body = Chunk::read_items(&mut reader)?;
+        if body.len() < high as usize {
+            return Err(Corrupt("chunk row with too few items"));
+        }
+        (None, Some(Arc::new(body)))
+    };
+    Ok(ChunkRef {
+        base,
+        leftward: flags & ROW_LEFTWARD != 0,
+        open: flags & ROW_OPEN != 0 && body.is_some(),
+        clean: true,
+        loading: false,
+        low,
+        high,
+        holes: (!holes.is_empty()).then(|| Box::new(holes)),
+        data_bytes,
+        id,
+        landed: id.is_some(),
+        row: Some(base),
+        body,
+    })
+}

@@ -1,0 +1,774 @@
+//! Redis' types over memory, log and store: the keys of all databases, what they hold, and the effects that change them.
+//!
+//! A command reads through [`Keyspace`], meets a [`Miss`] where data is not in memory, and changes things by an [`Effect`]:
+//! the effect is written to the frame and applied by the same function that replays the log. Nothing here does I/O: what
+//! must be fetched, spilled, saved or dropped is handed out as values ([`Missing`], [`Spill`], [`Save`]) and reported back.
+
+pub mod chunk;
+mod effect;
+mod fields;
+pub mod layout;
+pub mod list;
+mod memory;
+mod objects;
+mod ordered;
+mod recovery;
+mod save;
+mod value;
+mod watch;
+mod zset;
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, VecDeque};
+
+use crate::log::Lsn;
+
+pub use self::effect::{Effect, Miss, Missing, ObjectId};
+pub use self::fields::{Fields, hash64};
+pub use self::list::{List, Piece, Side};
+pub use self::memory::{Budget, Memory, Spill};
+pub use self::objects::{Object, Slot};
+pub use self::recovery::Recovery;
+pub use self::save::Save;
+pub use self::value::{Hash, Kind, Set, Value};
+pub use self::zset::Zset;
+
+use self::fields::hash64 as key_hash;
+use self::layout::{Corrupt, Reader};
+use self::list::{ChunkAt, ListEvents};
+use self::memory::Batches;
+use self::objects::{OBJECT_OVERHEAD_BYTES, Objects, RowName, Stored};
+use self::ordered::Ordered;
+use self::save::Grave;
+use self::watch::Watches;
+
+/// Chunks that a dying list may have and still be taken apart at once.
+const CHUNKS_FREED_AT_ONCE: usize = 64;
+/// Bytes that another dying value may have and still be freed at once.
+const BYTES_FREED_AT_ONCE: usize = 64 * 1024;
+
+/// The sizes that shape the keyspace; the tiny profile makes them small.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// A chunk is closed when the next item would make it longer.
+    pub chunk_bytes: usize,
+    /// Values up to this size are stored in their key's row.
+    pub inline_bytes_max: usize,
+    /// Larger ones in pieces of this size.
+    pub piece_bytes: usize,
+    /// How far ahead of the popped end chunks are brought in.
+    pub prefetch_bytes: usize,
+}
+
+/// One of the numbered databases.
+#[derive(Debug)]
+struct Database {
+    namespace: u64,
+    /// (hash of the key, slot).
+    keys: Ordered<(u64, Slot), ()>,
+    /// How many keys expire, for INFO.
+    expiring: usize,
+}
+
+/// A key that got something that a blocked client may wait for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grown {
+    pub database: usize,
+    pub key: Box<[u8]>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Keyspace {
+    pub sizes: Sizes,
+    databases: Vec<Database>,
+    objects: Objects,
+    /// The database that commands work on.
+    database: usize,
+    /// The frame under way: its number and its effects so far.
+    lsn: Lsn,
+    frame: Vec<u8>,
+    /// Writes are refused: the command only runs to learn what it will miss.
+    refusing: bool,
+    now_ms: u64,
+    /// Newest frame that changed an object which was read since the frame began.
+    read_lsn: Lsn,
+    next_object: ObjectId,
+    next_namespace: u64,
+    /// (expiry, slot) of everything that expires.
+    expiries: BTreeSet<(u64, Slot)>,
+    /// Objects in the order in which they became dirty: (frame, slot, id). Entries may be out of date.
+    dirty: VecDeque<(Lsn, Slot, ObjectId)>,
+    graves: VecDeque<Grave>,
+    stale: VecDeque<(Lsn, save::Stale)>,
+    /// A namespace was given out that the store does not know of yet.
+    databases_dirty: Lsn,
+    batches: Batches,
+    pub memory: Memory,
+    watches: Watches,
+    /// Somebody is blocked, so growth is noted.
+    pub note_growth: bool,
+    grown: Vec<Grown>,
+    /// Chunks that should be brought in before they are asked for.
+    prefetch: Vec<Missing>,
+    turn: u32,
+    expired_keys: u64,
+}
+
+impl Keyspace {
+    /// Makes an empty keyspace.
+    pub fn new(databases: usize, sizes: Sizes, budget: Budget) -> Keyspace {
+        let database = |index: usize| Database { namespace: index as u64, keys: Ordered::default(), expiring: 0 };
+        Keyspace {
+            sizes,
+            databases: (0..databases).map(database).collect(),
+            objects: Objects::default(),
+            database: 0,
+            lsn: 0,
+            frame: Vec::new(),
+            refusing: false,
+            now_ms: 0,
+            read_lsn: 0,
+            next_object: 1,
+            next_namespace: databases as u64,
+            expiries: BTreeSet::new(),
+            dirty: VecDeque::new(),
+            graves: VecDeque::new(),
+            stale: VecDeque::new(),
+            databases_dirty: 0,
+            batches: Batches::default(),
+            memory: Memory::new(budget),
+            watches: Watches::new(databases),
+            note_growth: false,
+            grown: Vec::new(),
+            prefetch: Vec::new(),
+            turn: 0,
+            expired_keys: 0,
+        }
+    }
+
+    // ---- frames -------------------------------------------------------------------------------------------------
+
+    /// Begins a turn: until the next one it is this time.
+    pub fn begin_turn(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+        self.turn = self.turn.wrapping_add(1);
+    }
+
+    /// Begins the frame of one command, EXEC or script, in this database.
+    pub fn begin(&mut self, lsn: Lsn, database: usize) {
+        debug_assert!(self.frame.is_empty(), "the frame before was taken");
+        self.lsn = lsn;
+        self.database = database;
+        self.read_lsn = 0;
+    }
+
+    /// The effects of the frame; empty if nothing was written. The caller clears it.
+    pub fn frame(&mut self) -> &mut Vec<u8> {
+        &mut self.frame
+    }
+
+    /// Tells whether the frame has effects yet.
+    pub fn has_written(&self) -> bool {
+        !self.frame.is_empty()
+    }
+
+    /// Newest frame on which what was read since `begin` rests.
+    pub fn read_lsn(&self) -> Lsn {
+        self.read_lsn
+    }
+
+    /// Refuses writes, or allows them again.
+    pub fn refuse_writes(&mut self, refuse: bool) {
+        self.refusing = refuse;
+    }
+
+    /// Goes on in another database, as SELECT inside a script does.
+    pub fn select(&mut self, database: usize) {
+        self.database = database;
+    }
+
+    pub fn selected(&self) -> usize {
+        self.database
+    }
+
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    pub fn database_count(&self) -> usize {
+        self.databases.len()
+    }
+
+    /// Keys that grew since the last call, in order.
+    pub fn take_grown(&mut self) -> Vec<Grown> {
+        std::mem::take(&mut self.grown)
+    }
+
+    pub fn has_grown(&self) -> bool {
+        !self.grown.is_empty()
+    }
+
+    /// Chunks to be brought in ahead of pops.
+    pub fn take_prefetch(&mut self) -> Vec<Missing> {
+        std::mem::take(&mut self.prefetch)
+    }
+
+    /// Keys that were deleted because their time had come.
+    pub fn expired_keys(&self) -> u64 {
+        self.expired_keys
+    }
+
+    // ---- looking up ---------------------------------------------------------------------------------------------
+
+    /// Finds a live key. A key whose time has come is deleted first, by an effect of its own in this frame.
+    pub fn find(&mut self, key: &[u8]) -> Option<Slot> {
+        let slot = self.lookup(self.database, key)?;
+        let object = &mut self.objects[slot];
+        if object.expire_ms != 0 && object.expire_ms <= self.now_ms {
+            if !self.refusing {
+                self.expire_now(slot);
+            }
+            return None;
+        }
+        object.used = self.turn;
+        self.read_lsn = self.read_lsn.max(object.changed);
+        Some(slot)
+    }
+
+    /// Finds a key of one type, in memory.
+    pub fn find_kind(&mut self, key: &[u8], kind: Kind) -> Result<Option<Slot>, Miss> {
+        let Some(slot) = self.find(key) else { return Ok(None) };
+        if self.objects[slot].value.kind() != kind {
+            return Err(Miss::WrongType);
+        }
+        self.resident(slot)?;
+        Ok(Some(slot))
+    }
+
+    /// Finds a key of one type, or makes it. Call it after everything else that can fail.
+    pub fn find_or_create(&mut self, key: &[u8], kind: Kind) -> Result<Slot, Miss> {
+        match self.find_kind(key, kind)? {
+            Some(slot) => Ok(slot),
+            None => self.create(key, kind),
+        }
+    }
+
+    /// Makes sure that a value which is stored whole is in memory. Lists are brought in chunk by chunk instead.
+    pub fn resident(&mut self, slot: Slot) -> Result<(), Miss> {
+        let object = &self.objects[slot];
+        match &object.value {
+            Value::Cold(cold) => Err(Miss::Fetch(vec![Missing::Whole {
+                object: object.id,
+                slot,
+                saved: object.saved,
+                pieces: cold.pieces,
+            }])),
+            _ => Ok(()),
+        }
+    }
+
+    /// The object in a slot that was just found.
+    pub fn object(&self, slot: Slot) -> &Object {
+        &self.objects[slot]
+    }
+
+    pub fn string(&self, slot: Slot) -> &[u8] {
+        match &self.objects[slot].value {
+            Value::String(bytes) => bytes,
+            other => unreachable!("the slot was found as a string, not as {:?}", other.kind()),
+        }
+    }
+
+    pub fn list(&self, slot: Slot) -> &List {
+        match &self.objects[slot].value {
+            Value::List(list) => list,
+            other => unreachable!("the slot was found as a list, not as {:?}", other.kind()),
+        }
+    }
+
+    pub fn hash(&self, slot: Slot) -> &Hash {
+        match &self.objects[slot].value {
+            Value::Hash(hash) => hash,
+            other => unreachable!("the slot was found as a hash, not as {:?}", other.kind()),
+        }
+    }
+
+    pub fn set(&self, slot: Slot) -> &Set {
+        match &self.objects[slot].value {
+            Value::Set(set) => set,
+            other => unreachable!("the slot was found as a set, not as {:?}", other.kind()),
+        }
+    }
+
+    pub fn zset(&self, slot: Slot) -> &Zset {
+        match &self.objects[slot].value {
+            Value::Zset(zset) => zset,
+            other => unreachable!("the slot was found as a sorted set, not as {:?}", other.kind()),
+        }
+    }
+
+    /// The item at an end of a list that was just found.
+    pub fn list_end(&self, slot: Slot, side: Side) -> Result<&[u8], Miss> {
+        self.list(slot).end(side).map_err(|at| self.missing_chunk(slot, at))
+    }
+
+    /// The item at an index of a list, if it is that long.
+    pub fn list_at(&self, slot: Slot, index: u64) -> Result<Option<&[u8]>, Miss> {
+        self.list(slot).at(index).transpose().map_err(|at| self.missing_chunk(slot, at))
+    }
+
+    /// What to say of a chunk that is not in memory.
+    pub fn missing_chunk(&self, slot: Slot, at: ChunkAt) -> Miss {
+        Miss::Fetch(vec![self.chunk_ref(slot, at)])
+    }
+
+    /// Names a chunk for a loader.
+    pub fn chunk_ref(&self, slot: Slot, at: ChunkAt) -> Missing {
+        Missing::Chunk { object: self.objects[slot].id, slot, at }
+    }
+
+    /// The number of keys in the current database.
+    pub fn key_count(&self) -> usize {
+        self.databases[self.database].keys.len()
+    }
+
+    /// (keys, keys that expire) of a database.
+    pub fn counts(&self, database: usize) -> (usize, usize) {
+        (self.databases[database].keys.len(), self.databases[database].expiring)
+    }
+
+    /// Visits live keys of the current database from a scan cursor on; answers the next cursor, 0 at the end.
+    pub fn scan(&self, cursor: u64, count: usize, mut visit: impl FnMut(&Object)) -> u64 {
+        let mut seen = 0;
+        let mut last = 0;
+        for ((hash, slot), ()) in self.databases[self.database].keys.iter_from(|(hash, _)| *hash < cursor) {
+            if seen >= count && *hash != last {
+                return *hash;
+            }
+            last = *hash;
+            seen += 1;
+            let object = &self.objects[*slot];
+            if object.expire_ms == 0 || object.expire_ms > self.now_ms {
+                visit(object);
+            }
+        }
+        0
+    }
+
+    /// The live key with this many others before it in hash order; skips expired ones.
+    pub fn select_key(&self, rank: usize) -> Option<&Object> {
+        let keys = &self.databases[self.database].keys;
+        let live = |object: &&Object| object.expire_ms == 0 || object.expire_ms > self.now_ms;
+        let mut from_rank = keys.iter_from_rank(rank).map(|((_, slot), ())| &self.objects[*slot]);
+        from_rank.find(live).or_else(|| keys.iter().map(|((_, slot), ())| &self.objects[*slot]).find(live))
+    }
+
+    // ---- changing -----------------------------------------------------------------------------------------------
+
+    /// Makes an empty value under a key that is free. The caller fills it in the same frame.
+    pub fn create(&mut self, key: &[u8], kind: Kind) -> Result<Slot, Miss> {
+        if self.refusing {
+            return Err(Miss::Refused);
+        }
+        let object = self.next_object;
+        self.next_object += 1;
+        let namespace = self.databases[self.database].namespace;
+        Effect::Create { namespace, key, object, kind }.encode(&mut self.frame);
+        Ok(self.apply_create(self.database, key, object, kind, true))
+    }
+
+    /// Deletes a value; huge ones are freed in steps later.
+    pub fn delete(&mut self, slot: Slot) -> Result<(), Miss> {
+        self.write(slot, &Effect::Delete { object: self.objects[slot].id })
+    }
+
+    /// Moves a value to a key of a database; what stands there must have been deleted before.
+    pub fn rename(&mut self, slot: Slot, database: usize, key: &[u8]) -> Result<(), Miss> {
+        self.resident(slot)?;
+        let namespace = self.databases[database].namespace;
+        self.write(slot, &Effect::Rename { object: self.objects[slot].id, namespace, key })
+    }
+
+    /// Sets the moment of expiry; `None` takes it away.
+    pub fn set_expiry(&mut self, slot: Slot, at_ms: Option<u64>) -> Result<(), Miss> {
+        self.resident(slot)?;
+        self.write(slot, &Effect::Expire { object: self.objects[slot].id, at_ms: at_ms.unwrap_or(0) })
+    }
+
+    /// Pushes items one after the other to an end.
+    pub fn push(&mut self, slot: Slot, side: Side, items: &[&[u8]]) -> Result<(), Miss> {
+        self.write(slot, &Effect::Push { object: self.objects[slot].id, side, items: Cow::Borrowed(items) })
+    }
+
+    /// Takes items off an end; the list goes when it is empty. The caller has read them before.
+    pub fn pop(&mut self, slot: Slot, side: Side, count: u64) -> Result<(), Miss> {
+        self.write(slot, &Effect::Pop { object: self.objects[slot].id, side, count })
+    }
+
+    /// Removes items by ordinal.
+    pub fn remove_items(&mut self, slot: Slot, ordinals: &[u64]) -> Result<(), Miss> {
+        self.write(slot, &Effect::RemoveItems { object: self.objects[slot].id, ordinals: Cow::Borrowed(ordinals) })
+    }
+
+    /// Replaces an item; its chunk is fetched first.
+    pub fn set_item(&mut self, slot: Slot, ordinal: u64, item: &[u8]) -> Result<(), Miss> {
+        self.chunk_of(slot, ordinal)?;
+        self.write(slot, &Effect::SetItem { object: self.objects[slot].id, ordinal, item })
+    }
+
+    /// Puts an item before or after another; the chunk is fetched first.
+    pub fn insert_item(&mut self, slot: Slot, pivot: u64, after: bool, item: &[u8]) -> Result<(), Miss> {
+        self.chunk_of(slot, pivot)?;
+        self.write(slot, &Effect::InsertItem { object: self.objects[slot].id, pivot, after, item })
+    }
+
+    /// Sets a whole string.
+    pub fn write_string(&mut self, slot: Slot, bytes: &[u8]) -> Result<(), Miss> {
+        self.write(slot, &Effect::Write { object: self.objects[slot].id, bytes })
+    }
+
+    /// Overwrites part of a string, with zero bytes up to the offset where it is shorter.
+    pub fn patch_string(&mut self, slot: Slot, offset: u64, bytes: &[u8]) -> Result<(), Miss> {
+        self.write(slot, &Effect::Patch { object: self.objects[slot].id, offset, bytes })
+    }
+
+    /// Sets fields of a hash.
+    pub fn put_fields(&mut self, slot: Slot, pairs: &[(&[u8], &[u8])]) -> Result<(), Miss> {
+        self.write(slot, &Effect::PutFields { object: self.objects[slot].id, pairs: Cow::Borrowed(pairs) })
+    }
+
+    /// Adds members to a set.
+    pub fn add_members(&mut self, slot: Slot, members: &[&[u8]]) -> Result<(), Miss> {
+        self.write(slot, &Effect::AddMembers { object: self.objects[slot].id, members: Cow::Borrowed(members) })
+    }
+
+    /// Gives members of a sorted set their scores; no score is NaN.
+    pub fn put_scores(&mut self, slot: Slot, pairs: &[(&[u8], f64)]) -> Result<(), Miss> {
+        self.write(slot, &Effect::PutScores { object: self.objects[slot].id, pairs: Cow::Borrowed(pairs) })
+    }
+
+    /// Takes fields or members out; the key goes when nothing is left.
+    pub fn remove_names(&mut self, slot: Slot, names: &[&[u8]]) -> Result<(), Miss> {
+        self.write(slot, &Effect::RemoveNames { object: self.objects[slot].id, names: Cow::Borrowed(names) })
+    }
+
+    /// Empties a database at once; what was in it is freed later.
+    pub fn flush(&mut self, database: usize) -> Result<(), Miss> {
+        if self.refusing {
+            return Err(Miss::Refused);
+        }
+        let namespace = self.next_namespace;
+        self.next_namespace += 1;
+        Effect::Flush { database: database as u64, namespace }.encode(&mut self.frame);
+        self.apply_flush(database, namespace);
+        Ok(())
+    }
+
+    /// Deletes up to `limit` keys whose time has come, each by an effect in this frame.
+    pub fn expire_due(&mut self, limit: usize) -> usize {
+        for done in 0..limit {
+            match self.expiries.first() {
+                Some((at_ms, slot)) if *at_ms <= self.now_ms => {
+                    let slot = *slot;
+                    self.expire_now(slot);
+                }
+                _ => return done,
+            }
+        }
+        limit
+    }
+
+    /// When the next key expires, in Unix milliseconds.
+    pub fn next_expiry_ms(&self) -> Option<u64> {
+        self.expiries.first().map(|(at_ms, _)| *at_ms)
+    }
+
+    fn expire_now(&mut self, slot: Slot) {
+        self.expired_keys += 1;
+        let effect = Effect::Delete { object: self.objects[slot].id };
+        effect.encode(&mut self.frame);
+        self.apply(slot, &effect);
+    }
+
+    fn chunk_of(&self, slot: Slot, ordinal: u64) -> Result<(), Miss> {
+        self.list(slot).missing_for(ordinal).map_or(Ok(()), |at| Err(self.missing_chunk(slot, at)))
+    }
+
+    fn write(&mut self, slot: Slot, effect: &Effect) -> Result<(), Miss> {
+        if self.refusing {
+            return Err(Miss::Refused);
+        }
+        effect.encode(&mut self.frame);
+        self.apply(slot, effect);
+        Ok(())
+    }
+
+    // ---- applying: also what replay does ------------------------------------------------------------------------
+
+    fn apply_create(&mut self, database: usize, key: &[u8], id: ObjectId, kind: Kind, bound: bool) -> Slot {
+        let hash = key_hash(key);
+        let accounted_bytes = OBJECT_OVERHEAD_BYTES + key.len();
+        self.memory.keys_bytes += accounted_bytes;
+        let slot = self.objects.insert(Box::new(Object {
+            id,
+            database,
+            key: key.into(),
+            hash,
+            expire_ms: 0,
+            value: Value::new(kind),
+            bound,
+            changed: 0,
+            dirty: 0,
+            saved: 0,
+            saving: false,
+            stored: Stored::No,
+            pieces: 0,
+            used: self.turn,
+            accounted_bytes: 0,
+        }));
+        if bound {
+            self.databases[database].keys.insert((hash, slot), ());
+        }
+        self.mark_changed(slot);
+        slot
+    }
+
+    fn apply_flush(&mut self, database: usize, namespace: u64) {
+        let fresh = Database { namespace, keys: Ordered::default(), expiring: 0 };
+        let old = std::mem::replace(&mut self.databases[database], fresh);
+        self.watches.touch_all(database, |key| {
+            let hash = key_hash(key);
+            old.keys
+                .iter_from(|(other, _)| *other < hash)
+                .take_while(|((other, _), ())| *other == hash)
+                .any(|((_, slot), ())| *self.objects[*slot].key == *key)
+        });
+        self.next_namespace = self.next_namespace.max(namespace + 1);
+        if self.databases_dirty == 0 {
+            self.databases_dirty = self.lsn;
+        }
+        if !old.keys.is_empty() {
+            self.graves.push_back(Grave::Database { namespace: old.namespace, keys: old.keys });
+        }
+    }
+
+    /// Applies an effect to its object. `Create` and `Flush` have functions of their own.
+    fn apply(&mut self, slot: Slot, effect: &Effect) {
+        let mut events = ListEvents::default();
+        let chunk_bytes = self.sizes.chunk_bytes;
+        let object = &mut self.objects[slot];
+        match (effect, &mut object.value) {
+            (Effect::Delete { .. }, _) => return self.bury(slot),
+            (Effect::Rename { namespace, key, .. }, _) => return self.apply_rename(slot, *namespace, key),
+            (Effect::Expire { at_ms, .. }, _) => self.apply_expire(slot, *at_ms),
+            (Effect::Push { side, items, .. }, Value::List(list)) => {
+                for item in items.iter() {
+                    list.push(*side, item, chunk_bytes, &mut events);
+                }
+                self.note_growth(slot);
+            }
+            (Effect::Pop { side, count, .. }, Value::List(list)) => {
+                let chunks = list.chunk_count();
+                list.pop(*side, *count, &mut events);
+                if list.cold_count() > 0 && list.chunk_count() < chunks {
+                    self.prefetch_ahead(slot, *side);
+                }
+            }
+            (Effect::RemoveItems { ordinals, .. }, Value::List(list)) => list.remove(ordinals, &mut events),
+            (Effect::SetItem { ordinal, item, .. }, Value::List(list)) => list.set(*ordinal, item, &mut events),
+            (Effect::InsertItem { pivot, after, item, .. }, Value::List(list)) => {
+                list.insert(*pivot, *after, item, &mut events);
+            }
+            (Effect::Write { bytes, .. }, Value::String(string)) => {
+                *string = bytes.to_vec();
+            }
+            (Effect::Patch { offset, bytes, .. }, Value::String(string)) => {
+                let end = *offset as usize + bytes.len();
+                if string.len() < end {
+                    string.resize(end, 0);
+                }
+                string[*offset as usize..end].copy_from_slice(bytes);
+            }
+            (Effect::PutFields { pairs, .. }, Value::Hash(hash)) => {
+                for (field, value) in pairs.iter() {
+                    hash.put(field, (*value).into());
+                }
+            }
+            (Effect::AddMembers { members, .. }, Value::Set(set)) => {
+                for member in members.iter() {
+                    set.put(member, ());
+                }
+            }
+            (Effect::PutScores { pairs, .. }, Value::Zset(zset)) => {
+                for (member, score) in pairs.iter() {
+                    zset.put(member, *score);
+                }
+                self.note_growth(slot);
+            }
+            (Effect::RemoveNames { names, .. }, value) => {
+                for name in names.iter() {
+                    match value {
+                        Value::Hash(hash) => drop(hash.remove(name)),
+                        Value::Set(set) => drop(set.remove(name)),
+                        Value::Zset(zset) => drop(zset.remove(name)),
+                        _ => unreachable!("names are taken out of hashes and sets only"),
+                    }
+                }
+            }
+            (effect, value) => unreachable!("{effect:?} does not fit a {:?}", value.kind()),
+        }
+        self.take_events(slot, events);
+        self.mark_changed(slot);
+        if self.objects[slot].value.is_empty_collection() {
+            self.bury(slot);
+        }
+    }
+
+    fn apply_rename(&mut self, slot: Slot, namespace: u64, key: &[u8]) {
+        let target = self.databases.iter().position(|database| database.namespace == namespace);
+        self.unbind(slot);
+        let object = &mut self.objects[slot];
+        if object.stored == Stored::Here {
+            let namespace = self.databases[object.database].namespace;
+            object.stored = Stored::Elsewhere(Box::new(RowName { namespace, key: object.key.clone() }));
+        }
+        self.memory.keys_bytes = self.memory.keys_bytes + key.len() - object.key.len();
+        object.key = key.into();
+        object.hash = key_hash(key);
+        // A namespace that is gone was flushed by a later frame of the log that is being replayed.
+        if let Some(database) = target {
+            object.database = database;
+            self.bind(slot);
+        }
+        self.mark_changed(slot);
+        if matches!(self.objects[slot].value.kind(), Kind::List | Kind::Zset) {
+            self.note_growth(slot);
+        }
+    }
+
+    fn apply_expire(&mut self, slot: Slot, at_ms: u64) {
+        let object = &mut self.objects[slot];
+        let before = std::mem::replace(&mut object.expire_ms, at_ms);
+        if object.bound {
+            let expiring = &mut self.databases[object.database].expiring;
+            *expiring = *expiring + usize::from(at_ms != 0) - usize::from(before != 0);
+        }
+        if before != 0 {
+            self.expiries.remove(&(before, slot));
+        }
+        if at_ms != 0 && object.bound {
+            self.expiries.insert((at_ms, slot));
+        }
+    }
+
+    fn bind(&mut self, slot: Slot) {
+        let object = &mut self.objects[slot];
+        object.bound = true;
+        let database = &mut self.databases[object.database];
+        database.keys.insert((object.hash, slot), ());
+        if object.expire_ms != 0 {
+            database.expiring += 1;
+            self.expiries.insert((object.expire_ms, slot));
+        }
+    }
+
+    /// Takes a key away from its object.
+    fn unbind(&mut self, slot: Slot) {
+        let object = &mut self.objects[slot];
+        if !object.bound {
+            return;
+        }
+        object.bound = false;
+        let database = &mut self.databases[object.database];
+        database.keys.remove(&(object.hash, slot));
+        if object.expire_ms != 0 {
+            database.expiring -= 1;
+            self.expiries.remove(&(object.expire_ms, slot));
+        }
+        self.watches.touch(object.database, &object.key);
+    }
+
+    /// Takes an object out; what of it is large or on disk is left to the sweeper.
+    fn bury(&mut self, slot: Slot) {
+        self.unbind(slot);
+        let namespace = self.databases[self.objects[slot].database].namespace;
+        self.bury_unbound(slot, namespace);
+    }
+
+    fn bury_unbound(&mut self, slot: Slot, namespace: u64) {
+        let object = self.objects.remove(slot);
+        self.memory.keys_bytes -= OBJECT_OVERHEAD_BYTES + object.key.len();
+        self.memory.values_bytes -= object.accounted_bytes;
+        let small = match &object.value {
+            Value::List(list) => list.chunk_count() <= CHUNKS_FREED_AT_ONCE,
+            other => other.memory_bytes() <= BYTES_FREED_AT_ONCE,
+        };
+        if object.stored == Stored::No && small {
+            if let Value::List(mut list) = object.value {
+                let (mut rows, mut loose) = (Vec::new(), Vec::new());
+                list.shrink(usize::MAX, &mut rows, &mut loose);
+                debug_assert!(rows.is_empty(), "a list without a row of its own has no chunk rows");
+                loose.into_iter().for_each(|id| self.batches.died(id));
+            }
+            return;
+        }
+        self.memory.dying_bytes += object.accounted_bytes;
+        self.graves.push_back(Grave::Object { died: self.lsn, namespace, object });
+    }
+
+    fn lookup(&self, database: usize, key: &[u8]) -> Option<Slot> {
+        let hash = key_hash(key);
+        self.databases[database]
+            .keys
+            .iter_from(|(other, _)| *other < hash)
+            .take_while(|((other, _), ())| *other == hash)
+            .map(|((_, slot), ())| *slot)
+            .find(|slot| *self.objects[*slot].key == *key)
+    }
+
+    fn mark_changed(&mut self, slot: Slot) {
+        let object = &mut self.objects[slot];
+        object.changed = self.lsn;
+        self.read_lsn = self.read_lsn.max(self.lsn);
+        if object.dirty == 0 {
+            object.dirty = self.lsn;
+            self.dirty.push_back((self.lsn, slot, object.id));
+        }
+        let bytes = object.value.memory_bytes();
+        self.memory.values_bytes = self.memory.values_bytes + bytes - object.accounted_bytes;
+        object.accounted_bytes = bytes;
+        if object.bound {
+            self.watches.touch(object.database, &object.key);
+        }
+    }
+
+    fn note_growth(&mut self, slot: Slot) {
+        if self.note_growth {
+            let object = &self.objects[slot];
+            self.grown.push(Grown { database: object.database, key: object.key.clone() });
+        }
+    }
+
+    fn take_events(&mut self, slot: Slot, events: ListEvents) {
+        let id = self.objects[slot].id;
+        self.memory.sealed.extend(events.sealed.into_iter().map(|base| (slot, id, base)));
+        events.dead.into_iter().for_each(|id| self.batches.died(id));
+    }
+
+    fn prefetch_ahead(&mut self, slot: Slot, side: Side) {
+        let window_bytes = self.sizes.prefetch_bytes;
+        let object = &mut self.objects[slot];
+        let Value::List(list) = &mut object.value else { return };
+        let mut wanted = Vec::new();
+        list.prefetch(side, window_bytes, &mut wanted);
+        let id = object.id;
+        self.prefetch.extend(wanted.into_iter().map(|at| Missing::Chunk { object: id, slot, at }));
+    }
+}
+
+/// Reads the effects of a frame one by one.
+fn effects(frame: &[u8]) -> impl Iterator<Item = Result<Effect<'_>, Corrupt>> {
+    let mut reader = Reader::new(frame);
+    std::iter::from_fn(move || (reader.left() > 0).then(|| Effect::decode(&mut reader)))
+}

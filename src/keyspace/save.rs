@@ -1,0 +1,363 @@
+//! What a checkpoint writes: objects as of one frame, the rows of what died, and the order in which both have to go.
+
+use crate::log::Lsn;
+use crate::store::{ChunkId, Space, Write};
+
+use super::effect::ObjectId;
+use super::fields::hash64;
+use super::layout::{self, KEY_BYTES_MAX};
+use super::memory::Spill;
+use super::objects::{Object, RowName, Slot, Stored};
+use super::ordered::Ordered;
+use super::value::Value;
+use super::{Keyspace, Kind};
+
+/// Entries of a dead value that are freed in one step, so that a step stays well under a millisecond.
+const SWEEP_ENTRIES: usize = 1024;
+/// A key longer than [`KEY_BYTES_MAX`] keeps this much of its beginning in its row's name.
+const LONG_KEY_PREFIX_BYTES: usize = 64;
+
+/// Something dead that is taken apart in steps.
+#[derive(Debug)]
+pub enum Grave {
+    Object {
+        died: Lsn,
+        namespace: u64,
+        object: Box<Object>,
+    },
+    /// A flushed database: its objects are found through its keys.
+    Database {
+        namespace: u64,
+        keys: Ordered<(u64, Slot), ()>,
+    },
+}
+
+/// Something on disk that is to be deleted.
+#[derive(Debug)]
+pub enum Stale {
+    Key(RowName),
+    /// A row of `dir`, and the chunk that it names.
+    Dir {
+        object: ObjectId,
+        base: u64,
+        id: Option<ChunkId>,
+    },
+    Pieces {
+        object: ObjectId,
+        count: u32,
+    },
+}
+
+/// One batch for the store. Everything in it is as of frame `lsn`, which must be durable before it is committed.
+#[derive(Debug)]
+pub struct Save {
+    pub lsn: Lsn,
+    /// Chunks that the rows refer to; ingested first.
+    pub spill: Option<Spill>,
+    pub writes: Vec<Write>,
+    pub objects: usize,
+    pub bytes: usize,
+    saved: Vec<(Slot, ObjectId)>,
+    dead: Vec<ChunkId>,
+    /// The log is needed from here on until the batch is committed.
+    oldest: Lsn,
+}
+
+impl Keyspace {
+    /// Takes the next batch for a checkpoint: what was dirty up to frame `target`, oldest first, about `bytes_max` of it.
+    ///
+    /// `last` is the last frame that was finished. Call it between frames, and hand the batch to [`committed`](Self::committed) before the next.
+    pub fn capture(&mut self, last: Lsn, target: Lsn, bytes_max: usize) -> Option<Save> {
+        let oldest = self.oldest_dirty()?;
+        let mut save = Save {
+            lsn: last,
+            spill: None,
+            writes: Vec::new(),
+            objects: 0,
+            bytes: 0,
+            saved: Vec::new(),
+            dead: Vec::new(),
+            oldest,
+        };
+        while save.bytes < bytes_max && self.stale.front().is_some_and(|(lsn, _)| *lsn <= target) {
+            let (_, stale) = self.stale.pop_front().expect("the front was just seen");
+            self.delete_stale(&mut save, stale);
+        }
+        let mut spill = Spill { batch: self.batches.next, chunks: Vec::new(), bytes: 0 };
+        while save.bytes + spill.bytes < bytes_max && self.dirty.front().is_some_and(|(lsn, ..)| *lsn <= target) {
+            let (lsn, slot, id) = self.dirty.pop_front().expect("the front was just seen");
+            if self.objects.same_mut(slot, id).is_some_and(|object| object.dirty == lsn && object.bound) {
+                self.save_object(&mut save, &mut spill, slot);
+            }
+        }
+        if !spill.chunks.is_empty() {
+            self.batches.next = spill.batch + 1;
+            self.memory.spilling_bytes += spill.bytes;
+            save.spill = Some(spill);
+        }
+        if self.databases_dirty != 0 && self.databases_dirty <= target || !save.writes.is_empty() {
+            self.databases_dirty = 0;
+            let complete = self.oldest_dirty().map_or(last, |oldest| oldest - 1);
+            save.writes.push(self.sys_row(last, complete.min(last)));
+        }
+        (!save.writes.is_empty()).then_some(save)
+    }
+
+    /// Notes that a batch is in the store.
+    pub fn committed(&mut self, save: Save) {
+        if let Some(spill) = &save.spill {
+            self.landed(spill);
+        }
+        for (slot, id) in save.saved {
+            if let Some(object) = self.objects.same_mut(slot, id) {
+                object.saving = false;
+            }
+        }
+        save.dead.into_iter().for_each(|id| self.batches.died(id));
+    }
+
+    /// The oldest frame whose effect the store does not have, apart from a batch under way.
+    pub fn oldest_dirty(&mut self) -> Option<Lsn> {
+        self.prune_dirty();
+        let dirty = self.dirty.front().map(|(lsn, ..)| *lsn);
+        let stale = self.stale.front().map(|(lsn, _)| *lsn);
+        let grave = self.graves.iter().find_map(|grave| match grave {
+            Grave::Object { died, object, .. } if object.stored != Stored::No => Some(*died),
+            _ => None,
+        });
+        let databases = (self.databases_dirty != 0).then_some(self.databases_dirty);
+        [dirty, stale, grave, databases].into_iter().flatten().min()
+    }
+
+    /// Takes dead values apart, one step; tells whether more is left.
+    pub fn sweep(&mut self) -> bool {
+        match self.graves.pop_front() {
+            None => false,
+            Some(Grave::Database { namespace, mut keys }) => {
+                // The flush itself is in the log and in the row of the databases: the rows of its objects are garbage
+                // that no recovery reads, so they do not hold the log back.
+                for _ in 0..SWEEP_ENTRIES / 16 {
+                    let Some(((_, slot), ())) = keys.pop_last() else { break };
+                    self.forget_key(slot, namespace);
+                }
+                if !keys.is_empty() {
+                    self.graves.push_front(Grave::Database { namespace, keys });
+                }
+                true
+            }
+            Some(Grave::Object { died, namespace, mut object }) => {
+                let before = object.value.memory_bytes();
+                let mut left = object.value.shrink(SWEEP_ENTRIES);
+                if let Value::List(list) = &mut object.value {
+                    let (mut rows, mut loose) = (Vec::new(), Vec::new());
+                    left = list.shrink(SWEEP_ENTRIES / 4, &mut rows, &mut loose);
+                    loose.into_iter().for_each(|id| self.batches.died(id));
+                    let stale = rows.into_iter().map(|(base, id)| Stale::Dir { object: object.id, base, id });
+                    self.stale.extend(stale.map(|stale| (died, stale)));
+                }
+                if left {
+                    let freed = before.saturating_sub(object.value.memory_bytes()).min(object.accounted_bytes);
+                    object.accounted_bytes -= freed;
+                    self.memory.dying_bytes -= freed;
+                    self.graves.push_front(Grave::Object { died, namespace, object });
+                    return true;
+                }
+                self.memory.dying_bytes -= object.accounted_bytes;
+                self.delete_rows(died, namespace, *object);
+                true
+            }
+        }
+    }
+
+    /// Forgets what the queue of dirty objects still says about objects that are gone or were saved.
+    fn prune_dirty(&mut self) {
+        while let Some((lsn, slot, id)) = self.dirty.front().copied() {
+            if self.objects.same_mut(slot, id).is_some_and(|object| object.dirty == lsn) {
+                break;
+            }
+            self.dirty.pop_front();
+        }
+        // Behind an old front, objects that come and go would pile up.
+        if self.dirty.len() > 1024 + 4 * self.objects.len() {
+            let objects = &mut self.objects;
+            self.dirty
+                .retain(|(lsn, slot, id)| objects.same_mut(*slot, *id).is_some_and(|object| object.dirty == *lsn));
+        }
+    }
+
+    /// One key of a flushed database.
+    fn forget_key(&mut self, slot: Slot, namespace: u64) {
+        let object = &mut self.objects[slot];
+        object.bound = false;
+        if object.expire_ms != 0 {
+            self.expiries.remove(&(object.expire_ms, slot));
+        }
+        self.bury_unbound(slot, namespace);
+    }
+
+    fn delete_rows(&mut self, died: Lsn, namespace: u64, object: Object) {
+        let name = match object.stored {
+            Stored::No => return,
+            Stored::Here => RowName { namespace, key: object.key },
+            Stored::Elsewhere(name) => *name,
+        };
+        self.stale.push_back((died, Stale::Key(name)));
+        if object.pieces > 0 {
+            self.stale.push_back((died, Stale::Pieces { object: object.id, count: object.pieces }));
+        }
+    }
+
+    fn delete_stale(&mut self, save: &mut Save, stale: Stale) {
+        match stale {
+            Stale::Key(name) => self.delete_key_row(save, &name),
+            Stale::Dir { object, base, id } => {
+                save.dead.extend(id);
+                save.delete(Space::Dir, dir_key(object, base));
+            }
+            Stale::Pieces { object, count } => {
+                for piece in 0..count {
+                    save.delete(Space::Rows, piece_key(object, piece));
+                }
+            }
+        }
+    }
+
+    /// Deletes the row of a key, unless another object has been saved under it since.
+    fn delete_key_row(&self, save: &mut Save, name: &RowName) {
+        let database = self.databases.iter().position(|database| database.namespace == name.namespace);
+        let taken = database
+            .and_then(|database| self.lookup(database, &name.key))
+            .is_some_and(|slot| self.objects[slot].stored == Stored::Here);
+        if !taken {
+            save.delete(Space::Keys, key_row(name.namespace, hash64(&name.key), &name.key));
+        }
+    }
+
+    fn save_object(&mut self, save: &mut Save, spill: &mut Spill, slot: Slot) {
+        let inline_bytes_max = self.sizes.inline_bytes_max;
+        let object = &self.objects[slot];
+        let id = object.id;
+        if let Value::List(list) = &object.value {
+            for base in list.to_spill(inline_bytes_max) {
+                self.spill_chunk(spill, slot, id, base);
+            }
+        }
+        let piece_bytes = self.sizes.piece_bytes;
+        let lsn = save.lsn;
+        let namespace = self.databases[self.objects[slot].database].namespace;
+        let old_row = match std::mem::replace(&mut self.objects[slot].stored, Stored::Here) {
+            Stored::Elsewhere(name) => Some(name),
+            _ => None,
+        };
+        if let Some(name) = old_row {
+            self.delete_key_row(save, &name);
+        }
+        let object = &mut self.objects[slot];
+        object.saved = lsn;
+        object.dirty = 0;
+        object.saving = true;
+        save.saved.push((slot, id));
+        save.objects += 1;
+        let mut body = Vec::new();
+        match &mut object.value {
+            Value::List(list) => {
+                let (mut put, mut deleted) = (Vec::new(), Vec::new());
+                list.save(&mut |base, row| put.push((base, row)), &mut |base, chunk| deleted.push((base, chunk)));
+                list.write_head(&mut body);
+                for (base, chunk) in deleted {
+                    save.dead.extend(chunk);
+                    save.delete(Space::Dir, dir_key(id, base));
+                }
+                put.into_iter().for_each(|(base, row)| save.put(Space::Dir, dir_key(id, base), row));
+            }
+            Value::Cold(_) => unreachable!("what is not in memory is not dirty: expiry and renames bring it in first"),
+            value => value.write(&mut body),
+        }
+        let mut pieces = 0;
+        if object.value.kind() != Kind::List && body.len() > inline_bytes_max {
+            for (index, piece) in body.chunks(piece_bytes).enumerate() {
+                save.put(Space::Rows, piece_key(id, index as u32), piece.to_vec());
+                pieces = index as u32 + 1;
+            }
+            body.clear();
+        }
+        for piece in pieces..object.pieces {
+            save.delete(Space::Rows, piece_key(id, piece));
+        }
+        object.pieces = pieces;
+        let row = encode_key_row(object, &body);
+        let key = key_row(namespace, object.hash, &object.key);
+        save.put(Space::Keys, key, row);
+    }
+
+    /// The row that tells what numbers are next and which namespace each database has.
+    fn sys_row(&self, last: Lsn, complete: Lsn) -> Write {
+        let mut row = vec![layout::ROW_VERSION];
+        layout::put_varint(&mut row, last);
+        layout::put_varint(&mut row, complete);
+        layout::put_varint(&mut row, self.next_object);
+        layout::put_varint(&mut row, self.next_namespace);
+        layout::put_varint(&mut row, self.batches.next);
+        layout::put_varint(&mut row, self.databases.len() as u64);
+        self.databases.iter().for_each(|database| layout::put_varint(&mut row, database.namespace));
+        Write::put(Space::Sys, layout::SYS_STATE_KEY, row)
+    }
+}
+
+impl Save {
+    /// The log is needed from this frame on until the batch is committed.
+    pub fn oldest(&self) -> Lsn {
+        self.oldest
+    }
+
+    fn put(&mut self, space: Space, key: Vec<u8>, value: Vec<u8>) {
+        self.bytes += key.len() + value.len();
+        self.writes.push(Write::Put { space, key, value });
+    }
+
+    fn delete(&mut self, space: Space, key: Vec<u8>) {
+        self.bytes += key.len();
+        self.writes.push(Write::Delete { space, key });
+    }
+}
+
+/// The name of a key's row.
+pub fn key_row(namespace: u64, hash: u64, key: &[u8]) -> Vec<u8> {
+    let mut row = Vec::with_capacity(17 + key.len().min(KEY_BYTES_MAX));
+    row.extend_from_slice(&namespace.to_be_bytes());
+    row.extend_from_slice(&hash.to_be_bytes());
+    if key.len() <= KEY_BYTES_MAX {
+        row.push(layout::SHORT_KEY);
+        row.extend_from_slice(key);
+    } else {
+        row.push(layout::LONG_KEY);
+        row.extend_from_slice(&key[..LONG_KEY_PREFIX_BYTES]);
+        row.extend_from_slice(&xxhash_rust::xxh3::xxh3_128(key).to_be_bytes());
+        row.extend_from_slice(&xxhash_rust::xxh3::xxh3_128_with_seed(key, 1).to_be_bytes());
+    }
+    row
+}
+
+/// The name of a chunk's row.
+pub fn dir_key(object: ObjectId, base: u64) -> Vec<u8> {
+    [object.to_be_bytes(), base.to_be_bytes()].concat()
+}
+
+/// The name of the row of one piece of a value.
+pub fn piece_key(object: ObjectId, piece: u32) -> Vec<u8> {
+    let mut key = object.to_be_bytes().to_vec();
+    key.extend_from_slice(&piece.to_be_bytes());
+    key
+}
+
+fn encode_key_row(object: &Object, body: &[u8]) -> Vec<u8> {
+    let mut row = vec![layout::ROW_VERSION, object.value.kind() as u8];
+    layout::put_varint(&mut row, object.id);
+    layout::put_varint(&mut row, object.expire_ms);
+    layout::put_varint(&mut row, object.saved);
+    layout::put_varint(&mut row, u64::from(object.pieces));
+    let long = if object.key.len() > KEY_BYTES_MAX { &*object.key } else { b"" };
+    layout::put_bytes(&mut row, long);
+    row.extend_from_slice(body);
+    row
+}
