@@ -191,6 +191,11 @@ impl Log {
         tail.segment.file.sync_data().map_err(|error| shared.fail("syncing", &error, &mut tail))
     }
 
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     fn stop_threads(&mut self) {
         self.shared.tail.lock().stopping = true;
         self.shared.sync_wanted.notify_one();
