@@ -20,7 +20,7 @@ use fjall::{
 };
 use parking_lot::RecursiveRwLock;
 
-use super::{ChunkId, KEY_BYTES_MAX, Space, Store, StoreError, Visit, Write};
+use super::{ChunkId, KEY_BYTES_MAX, Space, Store, StoreError, Visit, Write, torn};
 
 // The options of a keyspace are frozen when it is created: fjall keeps them with the data and ignores later ones.
 
@@ -213,12 +213,13 @@ impl Opened {
     }
 
     fn try_open(directory: &Path, cache_bytes: u64) -> Result<Opened, fjall::Error> {
-        let database = Database::builder(directory)
-            .cache_size(cache_bytes)
-            .worker_threads(WORKER_THREADS)
-            .max_cached_files(Some(OPEN_TABLES_MAX))
-            .max_journaling_size(JOURNAL_BYTES_MAX)
-            .open()?;
+        let database = match open_database(directory, cache_bytes) {
+            Err(fjall::Error::JournalRecovery(_)) if torn::cut(directory)? => {
+                tracing::warn!(directory = %directory.display(), "cut a commit off the journal that a power cut had torn");
+                open_database(directory, cache_bytes)?
+            }
+            opened => opened?,
+        };
         let spaces = Space::ALL
             .into_iter()
             .map(|space| database.keyspace(name(space), || row_options(space)))
@@ -236,6 +237,15 @@ impl Opened {
     fn shelf(&self, batch: u64) -> &Keyspace {
         &self.shelves[(batch % CHUNK_SHELVES) as usize]
     }
+}
+
+fn open_database(directory: &Path, cache_bytes: u64) -> Result<Database, fjall::Error> {
+    Database::builder(directory)
+        .cache_size(cache_bytes)
+        .worker_threads(WORKER_THREADS)
+        .max_cached_files(Some(OPEN_TABLES_MAX))
+        .max_journaling_size(JOURNAL_BYTES_MAX)
+        .open()
 }
 
 /// The keyspace's name; persisted.
@@ -503,6 +513,46 @@ mod tests {
         }
         eventually("old journals go", || journals() <= 2);
         assert_eq!(store.get(Space::Sys, b"schema").expect("reads").as_deref(), Some(&b"1"[..]));
+    }
+
+    /// `STORE_SMALL_DISK` is a directory on a file system of 30 to 60 MB, such as `mount -t tmpfs -o size=40m`.
+    #[test]
+    #[ignore = "needs a small disk"]
+    fn a_full_disk_refuses_writes_and_recovers_when_batches_go() {
+        let disk = std::env::var_os("STORE_SMALL_DISK").expect("STORE_SMALL_DISK names a directory");
+        let directory = tempfile::tempdir_in(disk).expect("a directory on the small disk");
+        let store = FjallStore::open(directory.path(), CACHE_BYTES).expect("the store opens");
+        store.commit(vec![Write::put(Space::Keys, "kept", "1")]).expect("commits");
+        for round in 0..3u64 {
+            let batches = round * 1_000..(round + 1) * 1_000;
+            let full = batches.clone().find_map(|batch| {
+                let failed = store.ingest(batch, &chunks(batch, 16, 65_536)).err()?;
+                Some((batch, failed))
+            });
+            let (failed, error) = full.expect("a disk of at most 60 MB is full before a thousand batches");
+            println!("round {round}: full after {} batches", failed - batches.start);
+            assert!(matches!(error, StoreError::Full { .. }), "{error}");
+            store.reopen().expect("opens again on a full disk");
+            let kept: Vec<u64> = (batches.start..failed).collect();
+            assert_eq!(store.batches().expect("lists"), kept, "the failed one is gone");
+            // Rows until the journal finds no room either; what failed is there whole or not at all.
+            let failed = (0..100u8).find(|row| {
+                let rows = (0..100u8).map(|column| Write::put(Space::Rows, [*row, column], noise(7, 3_000)));
+                store.commit(rows.collect()).is_err()
+            });
+            store.reopen().expect("opens again on a full disk");
+            for row in 0..100u8 {
+                let columns = |column: &u8| store.get(Space::Rows, &[row, *column]).expect("reads").is_some();
+                let there = (0..100u8).filter(columns).count();
+                assert!(there == 0 || there == 100, "row {row} of commit {failed:?} has {there} columns");
+            }
+            for batch in kept {
+                store.drop_batch(batch).expect("drops on a full disk");
+            }
+            let deletes = (0..100u8).flat_map(|row| (0..100u8).map(move |column| [row, column]));
+            store.commit(deletes.map(|key| Write::delete(Space::Rows, key)).collect()).expect("commits");
+            assert_eq!(store.get(Space::Keys, b"kept").expect("reads").as_deref(), Some(&b"1"[..]));
+        }
     }
 
     /// One at a time, since they ask the process for its memory: `cargo test --lib NAME -- --ignored --nocapture`.

@@ -5,6 +5,7 @@
 
 mod fjall;
 mod memory;
+mod torn;
 
 #[cfg(test)]
 mod suite;
