@@ -8,6 +8,8 @@ mod memory;
 mod torn;
 
 #[cfg(test)]
+mod measure;
+#[cfg(test)]
 mod suite;
 
 use std::ops::ControlFlow;

@@ -1,6 +1,7 @@
 //! What both stores promise, checked on each.
 
 use std::ops::{ControlFlow, Deref};
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -57,6 +58,18 @@ pub(super) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
 
 pub(super) fn chunks(batch: u64, count: u32, bytes: usize) -> Vec<(u32, Vec<u8>)> {
     (0..count).map(|index| (index, noise(ChunkId::new(batch, index).0, bytes))).collect()
+}
+
+/// Lists all files under a directory with their sizes.
+pub(super) fn files(directory: &Path) -> Vec<(PathBuf, u64)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).expect("the directory is there").flatten() {
+        match entry.metadata().expect("the file is there") {
+            metadata if metadata.is_dir() => found.extend(files(&entry.path())),
+            metadata => found.push((entry.path(), metadata.len())),
+        }
+    }
+    found
 }
 
 fn rows(store: &dyn Store, prefix: &str, start: &str) -> Result<Vec<String>, StoreError> {
