@@ -4,5 +4,6 @@ pub mod clock;
 pub mod log;
 pub mod resp;
 pub mod script;
-pub mod store;
+pub mod settings;
 pub mod shard;
+pub mod store;
