@@ -2,6 +2,8 @@
 
 pub mod clock;
 pub mod log;
+pub mod logging;
+pub mod metrics;
 pub mod resp;
 pub mod script;
 pub mod settings;
