@@ -19,6 +19,9 @@ const FAILURE: u8 = 1;
 /// A setting cannot be; the same code as for a flag that clap refuses.
 const BAD_SETTING: u8 = 2;
 
+const SOURCES: &str = "Each setting is also a key of the file given by --config, and an environment variable: \
+    --appendfsync is MILLPOND_APPENDFSYNC. A flag beats the environment, the environment beats the file.";
+
 /// What a container's health check waits for the answer.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -54,10 +57,8 @@ fn command() -> Command {
     Command::new("millpond")
         .version(env!("CARGO_PKG_VERSION"))
         .about("A job-queue server that speaks the Redis protocol and keeps its backlog on disk.")
-        .after_help(
-            "Each setting is also a key of the file given by --config, and an environment variable: --appendfsync is \
-             MILLPOND_APPENDFSYNC. A flag beats the environment, the environment beats the file.",
-        )
+        .after_help(SOURCES)
+        .after_long_help(format!("{SOURCES}\n\n{}", settings::accepted_sentence("")))
         .args_override_self(true)
         .args_conflicts_with_subcommands(true)
         .disable_help_subcommand(true)
@@ -102,14 +103,16 @@ fn command_examples() -> String {
 fn ping(flags: &ArgMatches, settings: &Settings) -> anyhow::Result<u8> {
     let clock = Clock::start();
     let request = ping_request(settings.requirepass.as_deref());
+    // An address on the command line means TCP, whatever else the server listens on.
+    let address_given = ["host", "port"].iter().any(|name| flags.contains_id(name));
     let answers = match &settings.unixsocket {
-        Some(path) => {
+        Some(path) if !address_given => {
             let socket = UnixStream::connect(path).with_context(|| format!("cannot reach {}", path.display()))?;
             socket.set_write_timeout(Some(PING_TIMEOUT))?;
             let limit = |socket: &UnixStream, left| socket.set_read_timeout(Some(left));
             exchange(socket, &request, &clock, limit)?
         }
-        None => {
+        _ => {
             let socket = connect(flags, settings)?;
             socket.set_write_timeout(Some(PING_TIMEOUT))?;
             let limit = |socket: &TcpStream, left| socket.set_read_timeout(Some(left));

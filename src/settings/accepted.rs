@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::kind::{bytes, integer};
 use super::{Change, Declaration, Kind};
 
-/// The heading of this group in `--help` and README.
-pub const GROUP: &str = "Accepted for Redis' sake (given back by CONFIG GET, they change nothing)";
+/// What this group is called in `--help` and README.
+pub const GROUP: &str = "Accepted since Redis' tools set them, given back by CONFIG GET, without any effect";
 
 /// Gives what CONFIG GET answers before anybody has set anything.
 pub(super) fn defaults() -> BTreeMap<&'static str, String> {

@@ -34,8 +34,8 @@ impl fmt::Display for Origin {
         match self {
             Origin::Default => write!(formatter, "by default"),
             Origin::File(path) => write!(formatter, "in {}", path.display()),
-            Origin::Variable(variable) => write!(formatter, "by {variable}"),
-            Origin::Flag => write!(formatter, "by flag"),
+            Origin::Variable(variable) => write!(formatter, "in {variable}"),
+            Origin::Flag => write!(formatter, "on the command line"),
         }
     }
 }
@@ -58,18 +58,22 @@ pub fn config_argument() -> Arg {
 }
 
 /// Makes the flag of one setting. Its text is checked in `load`, so that every source is refused with the same words.
+///
+/// Flags that change nothing are hidden: `--help` names them in one sentence at its end.
 pub fn argument(setting: &Declaration) -> Arg {
-    let help = setting.help.trim().trim_end_matches('.');
-    let help = match setting.default {
-        "" => help.to_owned(),
-        default => format!("{help} [default: {default}]"),
-    };
+    let mut help = setting.help.trim().trim_end_matches('.').to_owned();
+    if let Kind::Choice(words) = setting.kind {
+        help.push_str(&format!(" [one of: {}]", words.join(", ")));
+    }
+    if !setting.default.is_empty() {
+        help.push_str(&format!(" [default: {}]", setting.default));
+    }
     let argument = Arg::new(setting.name)
         .long(setting.name)
         .value_name(setting.kind.value_name())
         .help_heading(setting.group)
         .help(help)
-        .hide_short_help(setting.group == ACCEPTED_GROUP);
+        .hide(setting.group == ACCEPTED_GROUP);
     let argument = match setting.kind {
         Kind::Words => argument.num_args(1..),
         Kind::Integer { .. } | Kind::Bytes { .. } => argument.allow_negative_numbers(true),
@@ -273,11 +277,11 @@ mod tests {
                 assert!(error.contains(part), "{error:?} has {part:?}");
             }
         };
-        check(&["--port", "70000"], &[], &["'port'", "flag", "between 0 and 65535"]);
+        check(&["--port", "70000"], &[], &["'port'", "command line", "between 0 and 65535"]);
         check(&["--prot", "1"], &[], &["--prot", "--port"]);
         check(&[], &[("MILLPOND_APPENDFSYNC", "sometimes")], &["'appendfsync'", "MILLPOND_APPENDFSYNC", "everysec"]);
         check(&[], &[("MILLPOND_PROT", "1")], &["unknown setting 'prot'", "MILLPOND_PROT"]);
-        check(&["--maxmemory", "1mb"], &[], &["'maxmemory'", "flag", "33554432"]);
+        check(&["--maxmemory", "1mb"], &[], &["'maxmemory'", "command line", "33554432"]);
         check(&["--port", "0"], &[], &["'port'", "unixsocket"]);
         check(&["--config", "/nowhere/millpond.toml"], &[], &["/nowhere/millpond.toml"]);
         for (text, part) in [

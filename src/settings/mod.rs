@@ -20,7 +20,7 @@ pub use declare::{Change, Declaration, declarations, declared};
 pub use kind::{AppendFsync, Kind, LogLevel, Permissions, Value};
 pub use limits::{Limits, MemoryShare, Profile};
 pub use load::{Origin, SettingsError, argument, arguments, config_argument};
-pub use table::readme_table;
+pub use table::{accepted_sentence, readme_table};
 
 use kind::{bytes, integer};
 

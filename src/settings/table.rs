@@ -15,9 +15,18 @@ pub fn readme_table() -> String {
             if setting.change == Change::Live { "yes" } else { "" },
         ));
     }
-    let accepted: Vec<String> = declarations().filter(|setting| setting.group == ACCEPTED_GROUP).map(names).collect();
-    text.push_str(&format!("\n{ACCEPTED_GROUP}: {}.\n", accepted.join(", ")));
+    text.push_str(&format!("\n{}\n", accepted_sentence("`")));
     text
+}
+
+/// Names the settings that change nothing, each between two `quote`s.
+pub fn accepted_sentence(quote: &str) -> String {
+    let names: Vec<String> = declarations()
+        .filter(|setting| setting.group == ACCEPTED_GROUP)
+        .flat_map(Declaration::names)
+        .map(|name| format!("{quote}{name}{quote}"))
+        .collect();
+    format!("{ACCEPTED_GROUP}: {}.", names.join(", "))
 }
 
 fn names(setting: &Declaration) -> String {
