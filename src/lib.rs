@@ -3,7 +3,10 @@
 pub mod clock;
 pub mod keyspace;
 pub mod log;
+pub mod logging;
+pub mod metrics;
 pub mod resp;
 pub mod script;
+pub mod settings;
 pub mod shard;
 pub mod store;

@@ -1,1 +1,178 @@
-fn main() {}
+//! The `millpond` program: settings → shard → server, and the exit codes.
+
+use std::io::{Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Arg, ArgMatches, Command};
+use millpond::clock::Clock;
+use millpond::logging;
+use millpond::settings::{self, Settings};
+use millpond::shard::directory::Directory;
+use tracing::info;
+
+/// Something failed; the log or standard error says what.
+const FAILURE: u8 = 1;
+/// A setting cannot be; the same code as for a flag that clap refuses.
+const BAD_SETTING: u8 = 2;
+
+const SOURCES: &str = "Each setting is also a key of the file given by --config, and an environment variable: \
+    --appendfsync is MILLPOND_APPENDFSYNC. A flag beats the environment, the environment beats the file.";
+
+/// What a container's health check waits for the answer.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let matches = command().get_matches();
+    let flags = matches.subcommand().map_or(&matches, |(_, flags)| flags);
+    if matches.subcommand_name() == Some("examples") {
+        print!("{}", command_examples());
+        return ExitCode::SUCCESS;
+    }
+    let settings = match Settings::load(flags, std::env::vars_os()) {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("millpond: {error}");
+            return ExitCode::from(BAD_SETTING);
+        }
+    };
+    let done = match matches.subcommand_name() {
+        Some("ping") => ping(flags, &settings),
+        _ => serve(settings),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("millpond: {error:#}");
+            ExitCode::from(FAILURE)
+        }
+    }
+}
+
+/// Describes the command line.
+fn command() -> Command {
+    Command::new("millpond")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A job-queue server that speaks the Redis protocol and keeps its backlog on disk.")
+        .after_help(SOURCES)
+        .after_long_help(format!("{SOURCES}\n\n{}", settings::accepted_sentence("")))
+        .args_override_self(true)
+        .args_conflicts_with_subcommands(true)
+        .disable_help_subcommand(true)
+        .args(settings::arguments())
+        .subcommand(ping_command())
+        .subcommand(Command::new("examples").hide(true).about("Prints every command's example as a line of JSON"))
+}
+
+/// Describes `millpond ping`, which takes from the same sources as the server, so that it finds it without flags.
+fn ping_command() -> Command {
+    let flags = ["port", "unixsocket", "requirepass"]
+        .map(|name| settings::argument(settings::declared(name).expect("it is declared")));
+    Command::new("ping")
+        .about("Asks a running server whether it is well: exit code 0 if it answers within a second")
+        .args_override_self(true)
+        .arg(settings::config_argument())
+        .arg(
+            Arg::new("host").long("host").value_name("HOST").help("Address of the server [default: the first of bind]"),
+        )
+        .args(flags)
+}
+
+/// Runs the server until it is told to stop, and gives the exit code.
+fn serve(mut settings: Settings) -> anyhow::Result<u8> {
+    logging::start(settings.loglevel, settings.logfile.as_deref()).with_context(|| {
+        format!("cannot open the log file {}", settings.logfile.clone().unwrap_or_default().display())
+    })?;
+    let directory = Directory::open(&settings.dir)?;
+    settings.dir = directory.path().to_owned();
+    info!(version = env!("CARGO_PKG_VERSION"), process = std::process::id(), dir = %settings.dir.display(), "starting");
+    // The shard and the server are plugged in here: Shard::open(&settings, …), then server::run(…).
+    bail!("this build has no server yet")
+}
+
+/// Gives every declared command's example, a line of JSON each.
+fn command_examples() -> String {
+    // Filled from the command table once it is there.
+    String::new()
+}
+
+/// Sends PING, after AUTH if there is a password, and says what is wrong with the answer.
+fn ping(flags: &ArgMatches, settings: &Settings) -> anyhow::Result<u8> {
+    let clock = Clock::start();
+    let request = ping_request(settings.requirepass.as_deref());
+    // An address on the command line means TCP, whatever else the server listens on.
+    let address_given = ["host", "port"].iter().any(|name| flags.contains_id(name));
+    let answers = match &settings.unixsocket {
+        Some(path) if !address_given => {
+            let socket = UnixStream::connect(path).with_context(|| format!("cannot reach {}", path.display()))?;
+            socket.set_write_timeout(Some(PING_TIMEOUT))?;
+            let limit = |socket: &UnixStream, left| socket.set_read_timeout(Some(left));
+            exchange(socket, &request, &clock, limit)?
+        }
+        _ => {
+            let socket = connect(flags, settings)?;
+            socket.set_write_timeout(Some(PING_TIMEOUT))?;
+            let limit = |socket: &TcpStream, left| socket.set_read_timeout(Some(left));
+            exchange(socket, &request, &clock, limit)?
+        }
+    };
+    match answers.lines().next_back() {
+        Some("+PONG") => Ok(0),
+        _ => bail!("the server does not answer PONG but {:?}", answers.trim_end()),
+    }
+}
+
+fn connect(flags: &ArgMatches, settings: &Settings) -> anyhow::Result<TcpStream> {
+    let host = match flags.get_one::<String>("host").or(settings.bind.first()).map(String::as_str) {
+        None | Some("*" | "0.0.0.0") => "127.0.0.1",
+        Some("-::*" | "::*" | "::") => "::1",
+        Some(host) => host.trim_start_matches('-'),
+    };
+    let address = (host, settings.port)
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut addresses| addresses.next())
+        .with_context(|| format!("no address is known for {host}"))?;
+    TcpStream::connect_timeout(&address, PING_TIMEOUT).with_context(|| format!("cannot reach {address}"))
+}
+
+fn ping_request(password: Option<&str>) -> Vec<u8> {
+    let mut request = Vec::new();
+    if let Some(password) = password {
+        request.extend(format!("*2\r\n$4\r\nAUTH\r\n${}\r\n{password}\r\n", password.len()).into_bytes());
+    }
+    request.extend(b"*1\r\n$4\r\nPING\r\n");
+    request
+}
+
+/// Writes the request and reads until the last answer's line is whole, an error has come, or the time is over.
+fn exchange<S: Read + Write>(
+    mut socket: S,
+    request: &[u8],
+    clock: &Clock,
+    limit: impl Fn(&S, Duration) -> std::io::Result<()>,
+) -> anyhow::Result<String> {
+    socket.write_all(request).context("cannot send")?;
+    let wanted = if request.starts_with(b"*2") { 2 } else { 1 };
+    let mut answers = Vec::new();
+    let mut buffer = [0; 512];
+    loop {
+        let whole = answers.ends_with(b"\r\n") && answers.split(|&byte| byte == b'\n').count() > wanted;
+        if whole || answers.starts_with(b"-") && answers.ends_with(b"\r\n") {
+            return Ok(String::from_utf8_lossy(&answers).into_owned());
+        }
+        let left = PING_TIMEOUT.saturating_sub(clock.now().mono);
+        if left.is_zero() {
+            bail!("no answer within a second");
+        }
+        limit(&socket, left)?;
+        match socket.read(&mut buffer) {
+            Ok(0) => bail!("the server closed the connection"),
+            Ok(n) => answers.extend(&buffer[..n]),
+            Err(_) => bail!("no answer within a second"),
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! The one owner of the data: sessions, keyspace, log and store behind one function, [`Shard::turn`].
 
+pub mod directory;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 

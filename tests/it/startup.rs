@@ -1,0 +1,106 @@
+//! The program itself, as a shell sees it: exit codes, help, and `millpond ping`.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::{Command, Output};
+use std::thread;
+
+fn millpond(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_millpond"))
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .output()
+        .expect("the program can be started")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_bad_setting_from_any_source_ends_with_code_2_and_its_name() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let file = directory.path().join("millpond.toml");
+    std::fs::write(&file, "maxmemory = 'plenty'\n").expect("it can be written");
+    let file = file.to_str().expect("a temporary path is text");
+    let check = |arguments: &[&str], variables: &[(&str, &str)], name: &str| {
+        let output = millpond(arguments, variables);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?} {variables:?}");
+        let said = text(&output.stderr);
+        assert!(said.contains(name), "{said:?} names {name}");
+    };
+    check(&["--port", "99999"], &[], "'port'");
+    check(&["--portt", "1"], &[], "--portt");
+    check(&["--maxmemory-policy", "allkeys-lru"], &[], "'maxmemory-policy'");
+    check(&[], &[("MILLPOND_LOGLEVEL", "loud")], "'loglevel'");
+    check(&[], &[("MILLPOND_LOG_LEVEL", "debug")], "MILLPOND_LOG_LEVEL");
+    check(&["--config", file], &[], "'maxmemory'");
+    check(&["--config", "/nowhere.toml"], &[], "/nowhere.toml");
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_used_ends_with_code_1_and_its_path() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").expect("it can be written");
+    let path = file.to_str().expect("a temporary path is text");
+    let output = millpond(&["--port", "0", "--unixsocket", "unused", "--dir", path], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains(path), "{}", text(&output.stderr));
+}
+
+#[test]
+fn help_shows_the_settings_under_their_headings_and_hides_what_is_for_tests() {
+    let help = text(&millpond(&["--help"], &[]).stdout);
+    for shown in ["Network:", "Memory:", "--maxmemory", "MILLPOND_", "lazyfree-lazy-user-del"] {
+        assert!(help.contains(shown), "--help has {shown}");
+    }
+    assert!(!help.contains("--profile") && !help.contains("examples"), "{help}");
+}
+
+#[test]
+fn ping_is_satisfied_by_pong_alone() {
+    let check = |answer: &'static str, flags: &[&str], code: i32| {
+        let (port, server) = answering_once(answer);
+        let port = port.to_string();
+        let output = millpond(&[&["ping", "--port", &port], flags].concat(), &[]);
+        assert_eq!(output.status.code(), Some(code), "{answer:?}: {}", text(&output.stderr));
+        server.join().expect("the listener has answered")
+    };
+    assert_eq!(check("+PONG\r\n", &[], 0), "*1\r\n$4\r\nPING\r\n");
+    check("-NOAUTH Authentication required.\r\n", &[], 1);
+    check("", &[], 1);
+    let asked = check("+OK\r\n+PONG\r\n", &["--requirepass", "secret"], 0);
+    assert!(asked.contains("AUTH\r\n$6\r\nsecret\r\n"), "{asked}");
+    check("-WRONGPASS no\r\n-NOAUTH no\r\n", &["--requirepass", "secret"], 1);
+}
+
+#[test]
+fn ping_finds_the_server_by_the_same_variables_as_the_server() {
+    let (port, server) = answering_once("+PONG\r\n");
+    let output = millpond(&["ping"], &[("MILLPOND_PORT", &port.to_string()), ("MILLPOND_BIND", "0.0.0.0")]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    server.join().expect("the listener has answered");
+}
+
+#[test]
+fn ping_fails_where_nobody_listens() {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = free.local_addr().expect("it is bound").port().to_string();
+    drop(free);
+    assert_eq!(millpond(&["ping", "--port", &port], &[]).status.code(), Some(1));
+}
+
+/// Listens on a free port, answers one connection's first words, and gives what it was asked.
+fn answering_once(answer: &'static str) -> (u16, thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = listener.local_addr().expect("it is bound").port();
+    let server = thread::spawn(move || {
+        let (mut socket, _) = listener.accept().expect("somebody comes");
+        let mut asked = [0; 512];
+        let n = socket.read(&mut asked).expect("it asks");
+        socket.write_all(answer.as_bytes()).expect("it listens");
+        text(&asked[..n])
+    });
+    (port, server)
+}
