@@ -4,5 +4,5 @@ pub mod clock;
 pub mod log;
 pub mod resp;
 pub mod script;
-pub mod store;
 pub mod shard;
+pub mod store;

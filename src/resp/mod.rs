@@ -1,7 +1,14 @@
 //! The wire: RESP2 and RESP3 in and out, and Redis' error texts. A leaf: it knows no commands and no sockets.
 
+mod decoder;
+mod double;
+mod encoder;
 mod error;
+mod inline;
 mod reply;
 
+pub use decoder::{DecodeLimits, Decoder, OWN_BUFFER_BYTES_MIN};
+pub use double::format_double;
+pub use encoder::encode;
 pub use error::Error;
 pub use reply::{Protocol, Reply};
