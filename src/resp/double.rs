@@ -216,8 +216,9 @@ mod tests {
 
     #[test]
     fn what_strtod_refuses_is_not_a_double() {
-        for text in ["", " ", " 1", "1 ", "1x", "nan", "NaN", "-nan", "e5", ".", "1e", "--1", "1_0", "1e400", "-1e400", "1e-400"]
-        {
+        for text in [
+            "", " ", " 1", "1 ", "1x", "nan", "NaN", "-nan", "e5", ".", "1e", "--1", "1_0", "1e400", "-1e400", "1e-400",
+        ] {
             assert_eq!(parse_double(text.as_bytes()), None, "{text:?}");
         }
         assert_eq!(parse_double(b"\xff"), None);
