@@ -308,6 +308,11 @@ impl Keyspace {
         }
     }
 
+    /// Tells whether a list that was found earlier is still there.
+    pub fn is_list(&self, slot: Slot, object: ObjectId) -> bool {
+        self.objects.get(slot).is_some_and(|found| found.id == object && found.bound)
+    }
+
     /// The item at an end of a list that was just found.
     pub fn list_end(&self, slot: Slot, side: Side) -> Result<&[u8], Miss> {
         self.list(slot).end(side).map_err(|at| self.missing_chunk(slot, at))

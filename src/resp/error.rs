@@ -18,6 +18,11 @@ impl Error {
     pub const NO_SUCH_KEY: Error = Error(Cow::Borrowed("ERR no such key"));
     pub const INDEX_OUT_OF_RANGE: Error = Error(Cow::Borrowed("ERR index out of range"));
 
+    /// Makes an error from a constant line without line breaks.
+    pub const fn constant(line: &'static str) -> Error {
+        Error(Cow::Borrowed(line))
+    }
+
     /// Makes an error from a whole line, code included.
     pub fn new(line: impl Into<Cow<'static, str>>) -> Error {
         let line = line.into();

@@ -9,9 +9,7 @@ use bytes::Bytes;
 
 use crate::clock::Now;
 use crate::resp::Error;
-
-/// A connection, numbered from 1 in the order of arrival; never used twice. CLIENT ID shows it.
-pub type ClientId = u64;
+pub use crate::session::{ClientId, Peer};
 
 /// What the server hands to a turn.
 #[derive(Debug)]
@@ -35,17 +33,6 @@ pub enum Input {
     },
     /// SIGTERM or SIGINT.
     Terminate,
-}
-
-/// Where a connection comes from, as CLIENT LIST shows it.
-#[derive(Debug, Clone, Default)]
-pub struct Peer {
-    /// `127.0.0.1:51234`, or `path:0` for a Unix socket.
-    pub address: String,
-    pub local_address: String,
-    pub fd: i32,
-    pub unix_socket: bool,
-    pub loopback: bool,
 }
 
 /// What a turn wants written to one connection.

@@ -1,0 +1,104 @@
+//! All commands, found by name.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+
+use crate::resp::Error;
+
+use super::{Command, list};
+
+/// The families; each declares its commands beside their code.
+const FAMILIES: &[&[Command]] = &[list::COMMANDS];
+
+/// No command's name is longer, its subcommand's included.
+const NAME_BYTES_MAX: usize = 40;
+/// So much of a wrong request is told back, as Redis does.
+const SHOWN_BYTES_MAX: usize = 128;
+
+/// A command with what follows from its declaration, so that a request does not work it out again.
+#[derive(Debug)]
+struct Entry {
+    command: &'static Command,
+    arity: i32,
+    is_container: bool,
+}
+
+static TABLE: LazyLock<Vec<Entry>> = LazyLock::new(|| {
+    let mut commands: Vec<&'static Command> = FAMILIES.iter().flat_map(|family| family.iter()).collect();
+    commands.sort_by_key(|command| command.name);
+    let is_container = |name| commands.iter().any(|other| other.parent().is_some_and(|(parent, _)| parent == name));
+    commands
+        .iter()
+        .map(|command| Entry { command, arity: command.arity(), is_container: is_container(command.name) })
+        .collect()
+});
+
+/// All commands and subcommands, sorted by name.
+pub fn table() -> impl Iterator<Item = &'static Command> {
+    TABLE.iter().map(|entry| entry.command)
+}
+
+/// Finds a command by its name in lower case, subcommands as `parent|name`.
+pub fn by_name(name: &[u8]) -> Option<&'static Command> {
+    entry(name).map(|entry| entry.command)
+}
+
+fn entry(name: &[u8]) -> Option<&'static Entry> {
+    let at = TABLE.binary_search_by_key(&name, |entry| entry.command.name.as_bytes()).ok()?;
+    Some(&TABLE[at])
+}
+
+/// Finds the command of a request and checks the number of its arguments.
+pub fn find(request: &[Bytes]) -> Result<&'static Command, Error> {
+    let mut buffer = [0; NAME_BYTES_MAX];
+    let name = &request[0];
+    let found = lowered(&mut buffer, name, b"").and_then(entry).ok_or_else(|| unknown(request))?;
+    if request.len() > 1 && found.is_container {
+        let subcommand = lowered(&mut buffer, name, &request[1]).and_then(entry);
+        return checked(subcommand.ok_or_else(|| unknown_subcommand(found.command, request))?, request);
+    }
+    checked(found, request)
+}
+
+fn checked(entry: &'static Entry, request: &[Bytes]) -> Result<&'static Command, Error> {
+    let given = request.len() as i32;
+    if entry.arity >= 0 && given != entry.arity || given < -entry.arity {
+        return Err(Error::new(format!("ERR wrong number of arguments for '{}' command", entry.command.name)));
+    }
+    Ok(entry.command)
+}
+
+fn lowered<'a>(buffer: &'a mut [u8; NAME_BYTES_MAX], name: &[u8], subcommand: &[u8]) -> Option<&'a [u8]> {
+    let parts: [&[u8]; 3] = [name, if subcommand.is_empty() { b"" } else { b"|" }, subcommand];
+    let mut end = 0;
+    for part in parts {
+        buffer.get_mut(end..end + part.len())?.copy_from_slice(part);
+        end += part.len();
+    }
+    buffer[..end].make_ascii_lowercase();
+    Some(&buffer[..end])
+}
+
+fn unknown(request: &[Bytes]) -> Error {
+    let shown = |text: &[u8], max: usize| String::from_utf8_lossy(&text[..text.len().min(max)]).into_owned();
+    let mut arguments = String::new();
+    for argument in &request[1..] {
+        if arguments.len() >= SHOWN_BYTES_MAX {
+            break;
+        }
+        arguments += &format!("'{}' ", shown(argument, SHOWN_BYTES_MAX - arguments.len()));
+    }
+    Error::new(format!(
+        "ERR unknown command '{}', with args beginning with: {arguments}",
+        shown(&request[0], SHOWN_BYTES_MAX)
+    ))
+}
+
+fn unknown_subcommand(container: &Command, request: &[Bytes]) -> Error {
+    Error::new(format!(
+        "ERR unknown subcommand '{}'. Try {} HELP.",
+        String::from_utf8_lossy(&request[1][..request[1].len().min(SHOWN_BYTES_MAX)]),
+        container.name.to_uppercase()
+    ))
+}

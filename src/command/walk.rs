@@ -1,0 +1,126 @@
+//! Walks: reading more of a list than may be brought into memory at once.
+//!
+//! A walk sees the list as it stood when the command began, piece by piece; other clients' commands run between its
+//! steps. Only its end may write, after looking again at what is still there.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+
+use crate::keyspace::list::ChunkAt;
+use crate::keyspace::{Missing, ObjectId, Piece, Side, Slot};
+
+use super::{Context, Outcome, Stop};
+
+/// What a command does with the items that it walks over.
+pub trait Visitor {
+    /// Looks at one item; `Break` ends the walk.
+    fn visit(&mut self, ordinal: u64, item: &[u8]) -> ControlFlow<()>;
+    /// Answers, and writes.
+    fn finish(self: Box<Self>, context: &mut Context) -> Outcome;
+}
+
+/// See the module.
+pub struct Walk {
+    pub object: ObjectId,
+    pub slot: Slot,
+    from: Side,
+    /// In the order of the walk.
+    pieces: VecDeque<Piece>,
+    visitor: Box<dyn Visitor>,
+}
+
+impl std::fmt::Debug for Walk {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Walk(object {}, {} pieces)", self.object, self.pieces.len())
+    }
+}
+
+/// What a walk needs next.
+#[derive(Debug)]
+pub enum Step {
+    /// To be called again.
+    More,
+    /// These chunks, in this order, before it can go on.
+    Needs(Vec<ChunkAt>),
+    /// To be finished.
+    Done,
+}
+
+/// Visits the items between two indexes (both included) of a list, starting at the given side. All at once if that is
+/// little, in memory or after a fetch; otherwise as a walk.
+pub fn scan_list(
+    context: &mut Context,
+    slot: Slot,
+    (first, last): (u64, u64),
+    from: Side,
+    visitor: impl Visitor + 'static,
+) -> Outcome {
+    let mut pieces: VecDeque<Piece> = context.keys.list(slot).pieces(first, last).into();
+    if from == Side::Right {
+        pieces.make_contiguous().reverse();
+    }
+    let object = context.keys.object(slot).id;
+    let bytes: u64 = pieces.iter().map(|piece| u64::from(piece.data_bytes)).sum();
+    let missing: Vec<Missing> =
+        pieces.iter().filter_map(|piece| Some(Missing::Chunk { object, slot, at: piece.missing()? })).collect();
+    let mut walk = Walk { object, slot, from, pieces, visitor: Box::new(visitor) };
+    if bytes > context.host.settings().limits.fetch_bytes_max {
+        return Err(Stop::Walk(Box::new(walk)));
+    }
+    if !missing.is_empty() {
+        return Err(Stop::Fetch(missing));
+    }
+    while let Step::More = walk.step(usize::MAX, 0) {}
+    walk.finish(context)
+}
+
+impl Walk {
+    /// Goes on over pieces that are in memory, about `bytes_max` of them; names up to `ahead` pieces that are not.
+    pub fn step(&mut self, bytes_max: usize, ahead: usize) -> Step {
+        let mut bytes = 0;
+        while let Some(piece) = self.pieces.front() {
+            if piece.missing().is_some() {
+                return Step::Needs(self.pieces.iter().filter_map(Piece::missing).take(ahead.max(1)).collect());
+            }
+            if bytes > bytes_max {
+                return Step::More;
+            }
+            bytes += piece.data_bytes as usize;
+            let ended = piece.items(self.from).any(|(ordinal, item)| self.visitor.visit(ordinal, item).is_break());
+            if ended {
+                self.pieces.clear();
+                return Step::Done;
+            }
+            self.pieces.pop_front();
+        }
+        Step::Done
+    }
+
+    /// Takes a chunk that was read for it.
+    pub fn feed(&mut self, at: ChunkAt, body: &std::sync::Arc<crate::keyspace::chunk::Chunk>) {
+        if let Some(piece) = self.pieces.iter_mut().find(|piece| piece.missing() == Some(at)) {
+            piece.body = Some(body.clone());
+        }
+    }
+
+    /// Ends the walk.
+    pub fn finish(self, context: &mut Context) -> Outcome {
+        self.visitor.finish(context)
+    }
+
+    /// Walks at once, reading each piece on the spot and letting it go again.
+    pub fn run_now(mut self: Box<Self>, context: &mut Context) -> Outcome {
+        loop {
+            match self.step(usize::MAX, 1) {
+                Step::More => {}
+                Step::Done => return self.finish(context),
+                Step::Needs(chunks) => {
+                    for at in chunks {
+                        let body = context.host.load_chunk(self.object, at)?;
+                        self.feed(at, &body);
+                    }
+                }
+            }
+        }
+    }
+}
