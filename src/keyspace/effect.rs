@@ -306,7 +306,7 @@ mod tests {
         let mut bytes = Vec::new();
         effect.encode(&mut bytes);
         let mut reader = Reader::new(&bytes);
-        assert_eq!(Effect::decode(&mut reader).as_ref(), Ok(&effect));
+        assert!(Effect::decode(&mut reader).is_ok_and(|decoded| decoded == effect), "{effect:?}");
         assert_eq!(reader.left(), 0);
         for cut in 0..bytes.len() {
             assert!(Effect::decode(&mut Reader::new(&bytes[..cut])).is_err(), "{effect:?} cut at {cut}");
