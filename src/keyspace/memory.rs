@@ -40,6 +40,8 @@ pub struct Memory {
     pub keys_bytes: usize,
     /// Values, lists' chunks included.
     pub values_bytes: usize,
+    /// Chunks and whole values that are in the store only.
+    pub cold: usize,
     /// Values that are dead and not freed yet.
     pub dying_bytes: usize,
     /// Chunks handed to the store and not yet confirmed; they count in `values_bytes` too.
@@ -58,6 +60,7 @@ impl Memory {
             budget,
             keys_bytes: 0,
             values_bytes: 0,
+            cold: 0,
             dying_bytes: 0,
             spilling_bytes: 0,
             sealed: Vec::new(),
@@ -272,9 +275,11 @@ impl Keyspace {
     /// Writes the current size of a value into the account.
     pub(super) fn account(&mut self, slot: Slot) {
         let object = &mut self.objects[slot];
-        let bytes = object.value.memory_bytes();
+        let (bytes, cold) = (object.value.memory_bytes(), object.value.cold_count());
         self.memory.values_bytes = self.memory.values_bytes + bytes - object.accounted_bytes;
+        self.memory.cold = self.memory.cold + cold - object.accounted_cold;
         object.accounted_bytes = bytes;
+        object.accounted_cold = cold;
     }
 
     /// An object that must be saved again although no effect changed it.

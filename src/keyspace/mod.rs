@@ -12,8 +12,8 @@ pub mod list;
 mod memory;
 mod objects;
 mod ordered;
-mod recovery;
-mod save;
+pub mod recovery;
+pub mod save;
 mod value;
 mod watch;
 mod zset;
@@ -26,7 +26,7 @@ use crate::log::Lsn;
 pub use self::effect::{Effect, Miss, Missing, ObjectId};
 pub use self::fields::{Fields, hash64};
 pub use self::list::{List, Piece, Side};
-pub use self::memory::{Budget, Memory, Spill};
+pub use self::memory::{Budget, Memory, Spill, SpilledChunk};
 pub use self::objects::{Object, Slot};
 pub use self::recovery::Recovery;
 pub use self::save::Save;
@@ -531,6 +531,7 @@ impl Keyspace {
             pieces: 0,
             used: self.turn,
             accounted_bytes: 0,
+            accounted_cold: 0,
         }));
         if bound {
             self.databases[database].keys.insert((hash, slot), ());
@@ -705,6 +706,7 @@ impl Keyspace {
         let object = self.objects.remove(slot);
         self.memory.keys_bytes -= OBJECT_OVERHEAD_BYTES + object.key.len();
         self.memory.values_bytes -= object.accounted_bytes;
+        self.memory.cold -= object.accounted_cold;
         let small = match &object.value {
             Value::List(list) => list.chunk_count() <= CHUNKS_FREED_AT_ONCE,
             other => other.memory_bytes() <= BYTES_FREED_AT_ONCE,
@@ -740,12 +742,10 @@ impl Keyspace {
             object.dirty = self.lsn;
             self.dirty.push_back((self.lsn, slot, object.id));
         }
-        let bytes = object.value.memory_bytes();
-        self.memory.values_bytes = self.memory.values_bytes + bytes - object.accounted_bytes;
-        object.accounted_bytes = bytes;
         if object.bound {
             self.watches.touch(object.database, &object.key);
         }
+        self.account(slot);
     }
 
     fn note_growth(&mut self, slot: Slot) {

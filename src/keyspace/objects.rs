@@ -58,6 +58,8 @@ pub struct Object {
     pub used: u32,
     /// Its share of the memory account.
     pub accounted_bytes: usize,
+    /// How many of its pieces are counted as cold.
+    pub accounted_cold: usize,
 }
 
 /// See the module.

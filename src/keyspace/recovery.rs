@@ -115,6 +115,7 @@ impl Recovery {
             pieces,
             used: 0,
             accounted_bytes: 0,
+            accounted_cold: 0,
         };
         let slot = keyspace.objects.insert(Box::new(object));
         keyspace.bind(slot);

@@ -111,6 +111,15 @@ impl Value {
         }
     }
 
+    /// How many of its pieces are in the store only.
+    pub fn cold_count(&self) -> usize {
+        match self {
+            Value::List(list) => list.cold_count(),
+            Value::Cold(_) => 1,
+            _ => 0,
+        }
+    }
+
     /// Writes a value that is in memory and not a list.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {

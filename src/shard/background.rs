@@ -1,0 +1,311 @@
+//! The threads behind the shard: one writes the store, some read it. They get values and give values back; what is done
+//! with an answer is decided in a turn.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use tracing::{error, info, warn};
+
+use crate::keyspace::chunk::Chunk;
+use crate::keyspace::recovery::{Fetched, inline_body};
+use crate::keyspace::save::piece_key;
+use crate::keyspace::{Kind, Missing, Save, Spill, Value};
+use crate::log::Durability;
+use crate::store::{Space, Store, StoreError};
+
+/// Threads that read the store: enough to keep a disk busy, few enough not to starve the event loop on two cores.
+const LOADERS: usize = 2;
+/// A write that fails is tried again after the store was opened anew; more often than this in a row is final.
+const ATTEMPTS_MAX: u32 = 2;
+/// How long the store thread waits for room on a full disk before it tries again.
+const FULL_PAUSE: Duration = Duration::from_millis(500);
+
+/// What the store thread is asked to do, in this order.
+#[derive(Debug)]
+pub enum Job {
+    Spill(Spill),
+    Save(Save),
+    DropBatches(Vec<u64>),
+}
+
+/// One thing to read.
+#[derive(Debug)]
+pub struct Load {
+    pub missing: Missing,
+    /// For a whole value: the row of its key.
+    pub row: Option<(Vec<u8>, Kind)>,
+    /// Who wants it; handed back as it is.
+    pub token: u64,
+}
+
+/// What a thread has to tell.
+#[derive(Debug)]
+pub enum Done {
+    Spilled(Spill),
+    Saved(Save),
+    /// None: the store does not have it, which is right if it was dropped meanwhile.
+    Loaded { missing: Missing, token: u64, fetched: Result<Option<Fetched>, String> },
+    /// The store cannot be written any more.
+    StoreFailed(String),
+}
+
+/// Wakes the event loop; any thread, any time.
+pub type Waker = Arc<dyn Fn() + Send + Sync>;
+
+/// See the module.
+pub struct Background {
+    store: Arc<dyn Store>,
+    jobs: Option<Sender<Job>>,
+    loads: Arc<Loads>,
+    done: Receiver<Done>,
+    threads: Vec<JoinHandle<()>>,
+    waker: Arc<Mutex<Option<Waker>>>,
+    /// Bytes free on the disk, as last looked at by the store thread.
+    free_bytes: Arc<AtomicU64>,
+}
+
+#[derive(Default)]
+struct Loads {
+    queue: Mutex<(VecDeque<Load>, bool)>,
+    wanted: Condvar,
+}
+
+/// Where a thread reports.
+#[derive(Clone)]
+struct Report {
+    done: Sender<Done>,
+    waker: Arc<Mutex<Option<Waker>>>,
+}
+
+impl Report {
+    fn tell(&self, done: Done) {
+        // Nobody listens any more when the shard is gone, and then nobody needs to know.
+        let _ = self.done.send(done);
+        if let Some(wake) = &*self.waker.lock() {
+            wake();
+        }
+    }
+}
+
+impl Background {
+    /// Starts the threads.
+    pub fn start(store: Arc<dyn Store>, durability: Durability, free_bytes: impl Fn() -> u64 + Send + 'static) -> Background {
+        let (done_sender, done) = channel();
+        let (jobs_sender, jobs) = channel();
+        let waker: Arc<Mutex<Option<Waker>>> = Arc::default();
+        let loads: Arc<Loads> = Arc::default();
+        let free = Arc::new(AtomicU64::new(free_bytes()));
+        let report = Report { done: done_sender, waker: waker.clone() };
+        let mut threads = Vec::new();
+        let writer = StoreThread { store: store.clone(), durability, report: report.clone(), free: free.clone() };
+        threads.push(spawn("store", move || writer.run(&jobs, free_bytes)));
+        for _ in 0..LOADERS {
+            let (store, loads, report) = (store.clone(), loads.clone(), report.clone());
+            threads.push(spawn("loader", move || load_all(&*store, &loads, &report)));
+        }
+        Background { store, jobs: Some(jobs_sender), loads, done, threads, waker, free_bytes: free }
+    }
+
+    pub fn set_waker(&self, waker: Waker) {
+        *self.waker.lock() = Some(waker);
+    }
+
+    pub fn waker(&self) -> Arc<Mutex<Option<Waker>>> {
+        self.waker.clone()
+    }
+
+    pub fn submit(&self, job: Job) {
+        let jobs = self.jobs.as_ref().expect("the sender lives as long as the threads");
+        // A store thread that has ended has said why.
+        let _ = jobs.send(job);
+    }
+
+    pub fn load(&self, load: Load) {
+        self.loads.queue.lock().0.push_back(load);
+        self.loads.wanted.notify_one();
+    }
+
+    /// What the threads have to tell since the last look.
+    pub fn next_done(&self) -> Option<Done> {
+        self.done.try_recv().ok()
+    }
+
+    /// Waits for the next thing that a thread has to tell.
+    pub fn wait_done(&self) -> Option<Done> {
+        self.done.recv().ok()
+    }
+
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    pub fn free_bytes(&self) -> u64 {
+        self.free_bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.jobs = None;
+        self.loads.queue.lock().1 = true;
+        self.loads.wanted.notify_all();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).expect("the system gives a thread at the start")
+}
+
+struct StoreThread {
+    store: Arc<dyn Store>,
+    durability: Durability,
+    report: Report,
+    free: Arc<AtomicU64>,
+}
+
+impl StoreThread {
+    fn run(&self, jobs: &Receiver<Job>, free_bytes: impl Fn() -> u64) {
+        loop {
+            self.free.store(free_bytes(), Ordering::Relaxed);
+            // Also without work the disk is looked at, since others fill it too.
+            let job = match jobs.recv_timeout(FULL_PAUSE) {
+                Ok(job) => job,
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => continue,
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return,
+            };
+            if let Err(reason) = self.run_job(job) {
+                error!(%reason, "the store cannot be written");
+                self.report.tell(Done::StoreFailed(reason));
+                return;
+            }
+        }
+    }
+
+    fn run_job(&self, job: Job) -> Result<(), String> {
+        match job {
+            Job::Spill(spill) => {
+                self.ingest(&spill)?;
+                self.report.tell(Done::Spilled(spill));
+            }
+            Job::Save(mut save) => {
+                // What the store says must never be ahead of what the log can prove.
+                self.durability.wait(save.lsn).map_err(|error| error.to_string())?;
+                if let Some(spill) = &save.spill {
+                    self.ingest(spill)?;
+                }
+                let writes = std::mem::take(&mut save.writes);
+                self.insist(|| self.store.commit(writes.clone()))?;
+                self.report.tell(Done::Saved(save));
+            }
+            Job::DropBatches(batches) => {
+                for batch in batches {
+                    self.insist(|| self.store.drop_batch(batch))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn ingest(&self, spill: &Spill) -> Result<(), String> {
+        let encode = |(index, chunk): (usize, &crate::keyspace::SpilledChunk)| {
+            (index as u32, chunk.body.encode(chunk.object))
+        };
+        let chunks: Vec<(u32, Vec<u8>)> = spill.chunks.iter().enumerate().map(encode).collect();
+        self.insist(|| {
+            // A batch that was written although its write reported a failure is written anew.
+            if self.store.batches()?.contains(&spill.batch) {
+                self.store.drop_batch(spill.batch)?;
+            }
+            self.store.ingest(spill.batch, &chunks)
+        })
+    }
+
+    /// Does it until it is done: a full disk is waited for, another failure is tried again once the store is reopened.
+    fn insist<T>(&self, mut attempt: impl FnMut() -> Result<T, StoreError>) -> Result<T, String> {
+        let mut failures = 0;
+        loop {
+            match attempt() {
+                Ok(done) => {
+                    if failures > 0 {
+                        info!("the store can be written again");
+                    }
+                    return Ok(done);
+                }
+                Err(StoreError::Full { doing }) => {
+                    warn!(doing, "the disk is full; the store waits for room");
+                    std::thread::sleep(FULL_PAUSE);
+                }
+                Err(error) => {
+                    failures += 1;
+                    if failures > ATTEMPTS_MAX {
+                        return Err(error.to_string());
+                    }
+                    warn!(%error, "the store failed and is opened again");
+                }
+            }
+            if let Err(error) = self.store.reopen() {
+                warn!(%error, "the store does not open");
+            }
+        }
+    }
+}
+
+fn load_all(store: &dyn Store, loads: &Loads, report: &Report) {
+    loop {
+        let load = {
+            let mut queue = loads.queue.lock();
+            loop {
+                if queue.1 {
+                    return;
+                }
+                if let Some(load) = queue.0.pop_front() {
+                    break load;
+                }
+                loads.wanted.wait(&mut queue);
+            }
+        };
+        let fetched = fetch(store, &load.missing, load.row.as_ref());
+        report.tell(Done::Loaded { missing: load.missing, token: load.token, fetched });
+    }
+}
+
+/// Reads one thing from the store. None: it is not there.
+pub fn fetch(store: &dyn Store, missing: &Missing, row: Option<&(Vec<u8>, Kind)>) -> Result<Option<Fetched>, String> {
+    match *missing {
+        Missing::Chunk { object, at, .. } => {
+            let stored = store.chunk(at.id).map_err(|error| error.to_string())?;
+            let Some(stored) = stored else { return Ok(None) };
+            let chunk = Chunk::decode(&stored, object).map_err(|corrupt| format!("chunk {}: {corrupt}", at.id.0))?;
+            Ok(Some(Fetched::Chunk(Arc::new(chunk))))
+        }
+        Missing::Whole { object, pieces, .. } => {
+            let (name, kind) = row.expect("a value's row is named by who asks for it");
+            let body = whole(store, object, pieces, name)?;
+            let Some(body) = body else { return Ok(None) };
+            let value = Value::read(*kind, &body).map_err(|corrupt| format!("object {object}: {corrupt}"))?;
+            Ok(Some(Fetched::Whole(value)))
+        }
+    }
+}
+
+fn whole(store: &dyn Store, object: u64, pieces: u32, name: &[u8]) -> Result<Option<Vec<u8>>, String> {
+    let get = |space, key: &[u8]| store.get(space, key).map_err(|error| error.to_string());
+    if pieces == 0 {
+        let Some(row) = get(Space::Keys, name)? else { return Ok(None) };
+        return Ok(Some(inline_body(&row).map_err(|corrupt| corrupt.to_string())?.to_vec()));
+    }
+    let mut body = Vec::new();
+    for piece in 0..pieces {
+        let Some(bytes) = get(Space::Rows, &piece_key(object, piece))? else { return Ok(None) };
+        body.extend_from_slice(&bytes);
+    }
+    Ok(Some(body))
+}
