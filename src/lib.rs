@@ -4,5 +4,6 @@ pub mod clock;
 pub mod log;
 pub mod resp;
 pub mod script;
+pub mod server;
 pub mod shard;
 pub mod store;
