@@ -20,7 +20,7 @@ use super::{Limits, Traffic};
 use crate::resp::{DecodeLimits, Decoder};
 use crate::shard::{ClientId, Input, Outgoing, Peer, Sockets};
 
-/// What one read takes at most: a burst of 64 kB, which loopback delivers in one piece, and the size of an L2 corner.
+/// What one read takes at most: large enough for a deep pipeline, small enough to stay in the processor's cache.
 const READ_BYTES_MAX: usize = 64 * 1024;
 /// Messages that a subscriber does not read; Redis' hard limit of the class `pubsub`.
 const UNSENT_MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;

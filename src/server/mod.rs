@@ -44,7 +44,7 @@ pub struct Options {
 }
 
 /// What CONFIG SET may change while the server runs.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Limits {
     /// Connections above this are refused.
     pub maxclients: AtomicU64,

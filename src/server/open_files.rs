@@ -27,3 +27,19 @@ pub fn raise(limits: &Limits) {
         warn!(open_files = given, maxclients, "the system allows too few open files, so maxclients was lowered");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maxclients_follows_what_the_system_allows() {
+        let limits = Limits::default();
+        limits.maxclients.store(10, Relaxed);
+        raise(&limits);
+        assert_eq!(limits.maxclients.load(Relaxed), 10);
+        limits.maxclients.store(u64::MAX, Relaxed);
+        raise(&limits);
+        assert!((1..u64::MAX - OTHER_FILES).contains(&limits.maxclients.load(Relaxed)));
+    }
+}
