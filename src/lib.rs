@@ -8,6 +8,7 @@ pub mod logging;
 pub mod metrics;
 pub mod resp;
 pub mod script;
+pub mod server;
 pub mod session;
 pub mod settings;
 pub mod shard;

@@ -482,7 +482,7 @@ mod tests {
         let array = proptest::collection::vec(word, 1..6).prop_map(|request| written(&request));
         let inline = "[a-c \"'\\\\x0-9]{0,12}".prop_map(|line| format!("{line}\r\n").into_bytes());
         let noise = proptest::collection::vec(
-            prop_oneof![Just(b'*'), Just(b'$'), Just(b'\r'), Just(b'\n'), b'0'..b'9', any::<u8>()],
+            prop_oneof![Just(b'*'), Just(b'$'), Just(b'\r'), Just(b'\n'), b'0'..=b'9', any::<u8>()],
             0..20,
         );
         prop_oneof![8 => array, 2 => inline, 1 => noise]

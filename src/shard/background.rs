@@ -49,7 +49,11 @@ pub enum Done {
     Spilled(Spill),
     Saved(Save),
     /// None: the store does not have it, which is right if it was dropped meanwhile.
-    Loaded { missing: Missing, token: u64, fetched: Result<Option<Fetched>, String> },
+    Loaded {
+        missing: Missing,
+        token: u64,
+        fetched: Result<Option<Fetched>, String>,
+    },
     /// The store cannot be written any more.
     StoreFailed(String),
 }
@@ -94,7 +98,11 @@ impl Report {
 
 impl Background {
     /// Starts the threads.
-    pub fn start(store: Arc<dyn Store>, durability: Durability, free_bytes: impl Fn() -> u64 + Send + 'static) -> Background {
+    pub fn start(
+        store: Arc<dyn Store>,
+        durability: Durability,
+        free_bytes: impl Fn() -> u64 + Send + 'static,
+    ) -> Background {
         let (done_sender, done) = channel();
         let (jobs_sender, jobs) = channel();
         let waker: Arc<Mutex<Option<Waker>>> = Arc::default();
@@ -215,9 +223,8 @@ impl StoreThread {
     }
 
     fn ingest(&self, spill: &Spill) -> Result<(), String> {
-        let encode = |(index, chunk): (usize, &crate::keyspace::SpilledChunk)| {
-            (index as u32, chunk.body.encode(chunk.object))
-        };
+        let encode =
+            |(index, chunk): (usize, &crate::keyspace::SpilledChunk)| (index as u32, chunk.body.encode(chunk.object));
         let chunks: Vec<(u32, Vec<u8>)> = spill.chunks.iter().enumerate().map(encode).collect();
         self.insist(|| {
             // A batch that was written although its write reported a failure is written anew.

@@ -1,6 +1,9 @@
 //! The one owner of the data: sessions, keyspace, log and store behind one function, [`Shard::turn`].
 
+mod background;
 pub mod directory;
+mod pubsub;
+mod waiters;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -28,6 +31,13 @@ pub enum Input {
         client: ClientId,
         error: Error,
     },
+    /// The client sends nothing more, but may still read, as `printf … | nc` does. What it sent runs, until something
+    /// of it would wait: then, or when all has run, the shard closes it by an [`Outgoing`] and forgets it. A client that
+    /// is parked already is closed at once.
+    Ended {
+        client: ClientId,
+    },
+    /// The connection is gone: whatever it sent and did not run is dropped.
     Closed {
         client: ClientId,
     },
@@ -35,15 +45,20 @@ pub enum Input {
     Terminate,
 }
 
-/// What a turn wants written to one connection.
+/// What a turn wants written to one connection. There is one for every client that had input in this turn or whose
+/// `waiting_requests` changed, even if nothing is to be written: by it the server knows that it may read on.
 #[derive(Debug)]
 pub struct Outgoing {
     pub client: ClientId,
     pub bytes: Vec<u8>,
-    /// Close the connection once the bytes are written.
+    /// Close the connection once the bytes are written. The shard has forgotten the client; no `Closed` will follow, and
+    /// input of it that was on its way is to be ignored.
     pub close: bool,
-    /// How many of the client's requests have not run yet; the server stops reading from it at a limit.
+    /// How many of the client's requests have not run yet, a parked one included; the server stops reading from it at
+    /// a limit, and does not take it for idle while there are any.
     pub waiting_requests: usize,
+    /// The client is subscribed to something: it may be silent for any time, and has to read what it is sent.
+    pub subscribed: bool,
 }
 
 /// What the server knows of sockets and the shard has to ask.
@@ -64,6 +79,7 @@ pub struct Turned {
 }
 
 /// See the module.
+#[derive(Default)]
 pub struct Shard {}
 
 impl Shard {

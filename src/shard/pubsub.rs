@@ -32,7 +32,8 @@ impl PubSub {
     pub fn listeners(&self, channel: &[u8]) -> Vec<(ClientId, Option<Bytes>)> {
         let direct = self.channels.get(channel).into_iter().flatten().map(|client| (*client, None));
         let matching = self.patterns.iter().filter(|(pattern, _)| glob::matches(pattern, channel));
-        let through = matching.flat_map(|(pattern, clients)| clients.iter().map(|client| (*client, Some(pattern.clone()))));
+        let through =
+            matching.flat_map(|(pattern, clients)| clients.iter().map(|client| (*client, Some(pattern.clone()))));
         direct.chain(through).collect()
     }
 
