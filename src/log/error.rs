@@ -8,6 +8,9 @@ use super::Lsn;
 /// Whatever the one who is handed the frames at a replay has to complain about.
 pub type VisitError = Box<dyn std::error::Error + Send + Sync>;
 
+/// Is handed the frames at a replay, in order.
+pub type Visit<'a> = dyn FnMut(Lsn, &[u8]) -> Result<(), VisitError> + 'a;
+
 /// Tells why an append or a wait did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {

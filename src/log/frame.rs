@@ -232,7 +232,8 @@ mod tests {
         buffer.start();
         buffer.ops().extend_from_slice(b"nothing came of it");
         buffer.discard();
-        assert!(buffer.is_empty() && buffer.len() == 0 && buffer.next_lsn() == 1);
+        assert!(buffer.is_empty());
+        assert_eq!((buffer.len(), buffer.next_lsn()), (0, 1));
         buffer.start();
         buffer.ops().push(1);
         assert_eq!(buffer.ops_len(), 1);

@@ -24,7 +24,7 @@ mod writer;
 
 use std::path::PathBuf;
 
-pub use error::{LogError, OpenError, VisitError};
+pub use error::{LogError, OpenError, Visit, VisitError};
 pub use frame::{FrameBuffer, OPS_BYTES_MAX};
 pub use recovery::{Cut, Lost, Recovered};
 pub use sync::{Durability, OnDurable};

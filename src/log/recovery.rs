@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use super::segment::{FoundFile, HEADER_BYTES, SegmentHeader, SegmentReader};
 use super::tail::Retired;
-use super::{Lsn, OpenError, Options, VisitError};
+use super::{Lsn, OpenError, Options, Visit};
 
 /// How often progress is told, in bytes.
 const PROGRESS_STEP_BYTES: u64 = 1 << 20;
@@ -84,7 +84,7 @@ pub(super) struct Replayed {
 pub(super) fn replay(
     options: &Options,
     files: Vec<FoundFile>,
-    visit: &mut dyn FnMut(Lsn, &[u8]) -> Result<(), VisitError>,
+    visit: &mut Visit<'_>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Replayed, OpenError> {
     let chained: Vec<(&FoundFile, SegmentHeader)> =
@@ -133,7 +133,7 @@ struct Place {
 struct Walk<'a> {
     options: &'a Options,
     chained: &'a [(&'a FoundFile, SegmentHeader)],
-    visit: &'a mut dyn FnMut(Lsn, &[u8]) -> Result<(), VisitError>,
+    visit: &'a mut Visit<'a>,
     progress: &'a mut dyn FnMut(u64, u64),
     bytes_total: u64,
     bytes_done: u64,
@@ -150,7 +150,7 @@ impl<'a> Walk<'a> {
     fn new(
         options: &'a Options,
         chained: &'a [(&'a FoundFile, SegmentHeader)],
-        visit: &'a mut dyn FnMut(Lsn, &[u8]) -> Result<(), VisitError>,
+        visit: &'a mut Visit<'a>,
         progress: &'a mut dyn FnMut(u64, u64),
     ) -> Walk<'a> {
         Walk {

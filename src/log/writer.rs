@@ -13,7 +13,7 @@ use super::recovery::{self, LiveSegment};
 use super::segment::{self, HEADER_BYTES};
 use super::sync::{self, Durability, OnDurable};
 use super::tail::{Prepared, Retired, Segment, Shared, Tail};
-use super::{LogError, Lsn, Opened, Options, SEGMENT_BYTES_MIN, SyncPolicy, VisitError, keeper};
+use super::{LogError, Lsn, Opened, Options, SEGMENT_BYTES_MIN, SyncPolicy, Visit, keeper};
 
 /// The size of the first segment of an empty directory, in bytes: small, so that it is prepared in no time, and large enough
 /// to last until the keeper has made an ordinary one.
@@ -39,7 +39,7 @@ impl Log {
     /// about every megabyte.
     pub fn open(
         options: &Options,
-        visit: &mut dyn FnMut(Lsn, &[u8]) -> Result<(), VisitError>,
+        visit: &mut Visit<'_>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Opened, OpenError> {
         assert!(options.segment_bytes >= SEGMENT_BYTES_MIN, "a segment has room for more than its header");

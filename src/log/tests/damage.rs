@@ -94,9 +94,9 @@ fn a_flipped_bit_in_a_synced_frame_is_refused() {
     let (path, offset) = place_of(dir.path(), 7);
     let frame = 16 + ops_of(7).len();
     let good = read(&path)[offset as usize..][..frame].to_vec();
-    for byte in 0..frame {
+    for (byte, good) in good.iter().enumerate() {
         let copy = copy_of(dir.path());
-        overwrite(&copy.path().join(path.file_name().expect("a name")), offset + byte as u64, &[good[byte] ^ 1]);
+        overwrite(&copy.path().join(path.file_name().expect("a name")), offset + byte as u64, &[good ^ 1]);
         let refused = open(&options(copy.path())).map(|_| ());
         assert!(matches!(refused, Err(OpenError::Damaged { lsn: 7, .. })), "byte {byte}: {refused:?}");
     }

@@ -14,6 +14,8 @@ use super::*;
 /// Small enough that a handful of frames fills a segment.
 const SMALL_SEGMENT_BYTES: u64 = SEGMENT_BYTES_MIN;
 
+type Frames = Vec<(Lsn, Vec<u8>)>;
+
 fn options(dir: &Path) -> Options {
     Options {
         dir: dir.to_owned(),
@@ -27,7 +29,7 @@ fn options(dir: &Path) -> Options {
 }
 
 /// Opens the log and returns the frames that it replayed.
-fn open(options: &Options) -> Result<(Log, Vec<(Lsn, Vec<u8>)>, Recovered), OpenError> {
+fn open(options: &Options) -> Result<(Log, Frames, Recovered), OpenError> {
     let mut frames = Vec::new();
     let mut visit = |lsn, ops: &[u8]| {
         frames.push((lsn, ops.to_vec()));
@@ -37,7 +39,7 @@ fn open(options: &Options) -> Result<(Log, Vec<(Lsn, Vec<u8>)>, Recovered), Open
     Ok((opened.log, frames, opened.recovered))
 }
 
-fn open_well(options: &Options) -> (Log, Vec<(Lsn, Vec<u8>)>, Recovered) {
+fn open_well(options: &Options) -> (Log, Frames, Recovered) {
     open(options).expect("the log opens")
 }
 
