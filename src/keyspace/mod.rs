@@ -93,6 +93,8 @@ pub struct Keyspace {
     now_ms: u64,
     /// Newest frame that changed an object which was read since the frame began.
     read_lsn: Lsn,
+    /// Newest frame that took a key away.
+    deleted_lsn: Lsn,
     next_object: ObjectId,
     next_namespace: u64,
     /// (expiry, slot) of everything that expires.
@@ -129,6 +131,7 @@ impl Keyspace {
             refusing: false,
             now_ms: 0,
             read_lsn: 0,
+            deleted_lsn: 0,
             next_object: 1,
             next_namespace: databases as u64,
             expiries: BTreeSet::new(),
@@ -223,7 +226,11 @@ impl Keyspace {
 
     /// Finds a live key. A key whose time has come is deleted first, by an effect of its own in this frame.
     pub fn find(&mut self, key: &[u8]) -> Option<Slot> {
-        let slot = self.lookup(self.database, key)?;
+        let Some(slot) = self.lookup(self.database, key) else {
+            // That a key is not there may rest on a deletion.
+            self.read_lsn = self.read_lsn.max(self.deleted_lsn);
+            return None;
+        };
         let object = &mut self.objects[slot];
         if object.expire_ms != 0 && object.expire_ms <= self.now_ms {
             if !self.refusing {
@@ -541,6 +548,7 @@ impl Keyspace {
     }
 
     fn apply_flush(&mut self, database: usize, namespace: u64) {
+        self.deleted_lsn = self.lsn;
         let fresh = Database { namespace, keys: Ordered::default(), expiring: 0 };
         let old = std::mem::replace(&mut self.databases[database], fresh);
         self.watches.touch_all(database, |key| {
@@ -686,6 +694,7 @@ impl Keyspace {
             return;
         }
         object.bound = false;
+        self.deleted_lsn = self.lsn;
         let database = &mut self.databases[object.database];
         database.keys.remove(&(object.hash, slot));
         if object.expire_ms != 0 {

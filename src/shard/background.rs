@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 use crate::keyspace::chunk::Chunk;
 use crate::keyspace::recovery::{Fetched, inline_body};
 use crate::keyspace::save::piece_key;
-use crate::keyspace::{Kind, Missing, Save, Spill, Value};
+use crate::keyspace::{Kind, Missing, Save, Spill, SpilledChunk, Value};
 use crate::log::Durability;
 use crate::store::{Space, Store, StoreError};
 
@@ -265,6 +265,16 @@ impl StoreThread {
     }
 }
 
+/// Ingests a batch on the spot, as replay does.
+pub fn ingest_now(store: &dyn Store, spill: &Spill) -> Result<(), String> {
+    store.ingest(spill.batch, &encode(spill)).map_err(|error| error.to_string())
+}
+
+fn encode(spill: &Spill) -> Vec<(u32, Vec<u8>)> {
+    let encode = |(index, chunk): (usize, &SpilledChunk)| (index as u32, chunk.body.encode(chunk.object));
+    spill.chunks.iter().enumerate().map(encode).collect()
+}
+
 fn load_all(store: &dyn Store, loads: &Loads, report: &Report) {
     loop {
         let load = {
@@ -294,7 +304,8 @@ pub fn fetch(store: &dyn Store, missing: &Missing, row: Option<&(Vec<u8>, Kind)>
             Ok(Some(Fetched::Chunk(Arc::new(chunk))))
         }
         Missing::Whole { object, pieces, .. } => {
-            let (name, kind) = row.expect("a value's row is named by who asks for it");
+            // Without a row, it was no longer missing when it was asked for.
+            let Some((name, kind)) = row else { return Ok(None) };
             let body = whole(store, object, pieces, name)?;
             let Some(body) = body else { return Ok(None) };
             let value = Value::read(*kind, &body).map_err(|corrupt| format!("object {object}: {corrupt}"))?;

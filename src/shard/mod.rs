@@ -1,18 +1,29 @@
 //! The one owner of the data: sessions, keyspace, log and store behind one function, [`Shard::turn`].
 
 mod background;
+mod checkpoint;
+mod client;
 pub mod directory;
+mod house;
+mod open;
 mod pubsub;
+mod turn;
 mod waiters;
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rand::rngs::StdRng;
 
 use crate::clock::Now;
+use crate::keyspace::Keyspace;
 use crate::resp::Error;
 pub use crate::session::{ClientId, Peer};
+
+use self::checkpoint::Checkpoints;
+use self::house::{House, OnSettings};
 
 /// What the server hands to a turn.
 #[derive(Debug)]
@@ -79,24 +90,49 @@ pub struct Turned {
 }
 
 /// See the module.
-#[derive(Default)]
-pub struct Shard {}
+pub struct Shard {
+    keys: Keyspace,
+    house: House,
+    random: StdRng,
+    /// Which client waits for what was asked of the threads under a number.
+    fetching: BTreeMap<u64, ClientId>,
+    checkpoints: Checkpoints,
+    /// The log found no room on the disk: nothing runs and no reply leaves until it does.
+    stuck: bool,
+    exit: Option<i32>,
+}
 
 impl Shard {
-    /// Runs what is ready, appends its effects to the log, and puts what may leave now into `outgoing`.
-    pub fn turn(
-        &mut self,
-        _now: Now,
-        _inputs: &mut VecDeque<Input>,
-        _sockets: &dyn Sockets,
-        _outgoing: &mut Vec<Outgoing>,
-    ) -> Turned {
-        Turned::default()
+    /// Sets what background threads call when they have something for the next turn; any thread, any time.
+    pub fn set_waker(&mut self, wake: Arc<dyn Fn() + Send + Sync>) {
+        self.house.log().set_on_durable(wake.clone());
+        self.house.background.set_waker(wake);
     }
 
-    /// Sets what background threads call when they have something for the next turn; any thread, any time.
-    pub fn set_waker(&mut self, _wake: std::sync::Arc<dyn Fn() + Send + Sync>) {}
+    /// Sets who hears of what CONFIG SET changes.
+    pub fn set_on_settings(&mut self, tell: OnSettings) {
+        tell(&self.house.settings);
+        self.house.on_settings = Some(tell);
+    }
 
     /// Takes back a reply buffer that has been written, so that its memory is used again.
-    pub fn recycle(&mut self, _bytes: Vec<u8>) {}
+    pub fn recycle(&mut self, bytes: Vec<u8>) {
+        self.house.recycle(bytes);
+    }
+
+    /// Brings the gauges up to date.
+    fn measure(&mut self, now: Now) {
+        let (metrics, memory) = (&self.house.metrics, &self.keys.memory);
+        metrics.tick(now.mono);
+        metrics.connected_clients.set(self.house.clients.len() as u64);
+        metrics.blocked_clients.set(self.house.waiters.len() as u64);
+        metrics.memory_objects_bytes.set(memory.objects_bytes() as u64);
+        metrics.memory_spills_bytes.set(memory.spilling_bytes as u64);
+        metrics.cold_chunks.set(memory.cold as u64);
+        metrics.log_lsn.set(self.house.last_lsn);
+        if let Some(log) = &self.house.log {
+            metrics.log_bytes.set(log.bytes());
+            metrics.log_durable_lsn.set(log.durable());
+        }
+    }
 }

@@ -1,0 +1,112 @@
+//! When the store is brought up to date: spills when memory is short, checkpoints when the log is long or nothing happens.
+
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::keyspace::Save;
+use crate::log::Lsn;
+
+use super::Shard;
+use super::background::{Job, Load};
+
+/// After so long without a write what is dirty goes to the store, so that a start has nothing to replay.
+const IDLE_BEFORE_CHECKPOINT: Duration = Duration::from_secs(2);
+/// Bytes of rows and chunks in one batch: a batch is one sync, and its rows are made in one turn.
+const SAVE_BYTES_MAX: usize = 8 << 20;
+
+/// Where the checkpoints stand.
+#[derive(Debug, Default)]
+pub struct Checkpoints {
+    /// Everything up to this frame is on its way to the store; none is under way if it is 0.
+    target: Lsn,
+    /// The log is needed from here on for the batch under way.
+    saving: Option<Lsn>,
+    /// The last frame when it was looked at last, and since when it has been that one.
+    seen: Lsn,
+    quiet_since: Duration,
+    frames_at_last: Lsn,
+    dead: Vec<u64>,
+}
+
+impl Shard {
+    /// Lets memory go that is over the budget: what the store has at once, the rest by way of it.
+    pub(super) fn let_go(&mut self) {
+        if let Some(spill) = self.keys.relieve() {
+            self.house.metrics.spills.count();
+            self.house.metrics.spilled_bytes.add(spill.bytes as u64);
+            self.house.background.submit(Job::Spill(spill));
+        }
+        for missing in self.keys.take_prefetch() {
+            self.house.metrics.prefetches.count();
+            self.house.background.load(Load { missing, row: None, token: 0 });
+        }
+        let dead = self.keys.take_dead_batches();
+        self.checkpoints.dead.extend(dead);
+        // A walk reads from references that may have died since it began.
+        if !self.checkpoints.dead.is_empty() && self.house.walking.is_empty() {
+            let batches = std::mem::take(&mut self.checkpoints.dead);
+            self.house.background.submit(Job::DropBatches(batches));
+        }
+    }
+
+    /// Begins a checkpoint if it is time, and goes on with the one under way.
+    pub(super) fn checkpoint(&mut self, now: Now) {
+        if self.checkpoints.target == 0 && self.is_time(now) {
+            self.checkpoints.target = self.house.last_lsn;
+            self.checkpoints.frames_at_last = self.house.last_lsn;
+        }
+        if self.checkpoints.target == 0 || self.checkpoints.saving.is_some() || self.stuck {
+            return;
+        }
+        let (last, target) = (self.house.last_lsn, self.checkpoints.target);
+        match self.keys.capture(last, target, SAVE_BYTES_MAX) {
+            Some(save) => {
+                self.checkpoints.saving = Some(save.oldest());
+                if let Some(spill) = &save.spill {
+                    self.house.metrics.spills.count();
+                    self.house.metrics.spilled_bytes.add(spill.bytes as u64);
+                }
+                self.house.background.submit(Job::Save(save));
+            }
+            None => {
+                self.checkpoints.target = 0;
+                self.house.metrics.checkpoints.count();
+            }
+        }
+    }
+
+    /// A batch is in the store: what only it needed is given back.
+    pub(super) fn saved(&mut self, save: Save) {
+        self.keys.committed(save);
+        self.checkpoints.saving = None;
+        let needed = self.keys.oldest_dirty().unwrap_or(self.house.last_lsn + 1);
+        self.house.log().trim(needed);
+    }
+
+    /// When nothing else happens, this is when a checkpoint may begin.
+    pub(super) fn checkpoint_wakes_at(&self, now: Now) -> Option<Duration> {
+        let waiting = self.checkpoints.frames_at_last != self.house.last_lsn && self.checkpoints.target == 0;
+        waiting.then(|| (self.checkpoints.quiet_since + IDLE_BEFORE_CHECKPOINT).max(now.mono + Duration::from_millis(1)))
+    }
+
+    fn is_time(&mut self, now: Now) -> bool {
+        let last = self.house.last_lsn;
+        if self.checkpoints.seen != last {
+            self.checkpoints.seen = last;
+            self.checkpoints.quiet_since = now.mono;
+        }
+        if last == self.checkpoints.frames_at_last {
+            return false;
+        }
+        let limits = &self.house.settings.limits;
+        let every = limits.checkpoint_commands.unwrap_or(u64::MAX);
+        let (bytes_max, ops_max) = (limits.log_bytes_max / 2, limits.log_ops_max / 2);
+        let log = self.house.log.as_ref().expect("the log is open until the shard ends");
+        let idle = now.mono.saturating_sub(self.checkpoints.quiet_since) >= IDLE_BEFORE_CHECKPOINT;
+        let crowded = self.keys.memory.objects_bytes() > self.keys.memory.budget.objects_bytes
+            && self.keys.memory.spilling_bytes == 0;
+        // The log may also be long because of one segment that is not full yet; then a checkpoint would gain nothing.
+        let since_last = last - self.checkpoints.frames_at_last;
+        idle || since_last >= every || log.frames() > ops_max || log.bytes() > bytes_max || crowded
+    }
+}

@@ -1,0 +1,218 @@
+//! From a data directory to a shard: the rows of the store, then the frames of the log.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tracing::{info, warn};
+
+use crate::clock::Clock;
+use crate::keyspace::layout::{Corrupt, SYS_STATE_KEY};
+use crate::keyspace::recovery::{Fetched, Recovery};
+use crate::keyspace::{Budget, Keyspace, Missing, Sizes};
+use crate::log::{self, Log, Opened, SyncPolicy};
+use crate::metrics::Metrics;
+use crate::settings::{AppendFsync, MemoryShare, Settings};
+use crate::store::{FjallStore, Space, Store};
+
+use super::background::{self, Background};
+use super::checkpoint::Checkpoints;
+use super::house::{House, row_of};
+use super::{Shard, waiters};
+
+/// How often a long recovery says how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// A prefetch window is this part of the share at the most, so that several queues have one.
+const PREFETCH_PARTS: u64 = 4;
+const PREFETCH_BYTES_MAX: u64 = 2 << 20;
+
+impl Shard {
+    /// Opens the data directory of the settings, recovers what is in it, and starts the threads. Nothing may listen before.
+    pub fn open(settings: Settings, clock: Clock, metrics: Arc<Metrics>) -> anyhow::Result<Shard> {
+        let began = clock.now();
+        let mut random = StdRng::seed_from_u64(began.wall_us ^ u64::from(std::process::id()) << 32);
+        let directory = settings.dir.clone();
+        let store = FjallStore::open(&directory.join("store"), settings.share_bytes(MemoryShare::Cache))
+            .with_context(|| format!("cannot open the store in {}", directory.display()))?;
+        let store: Arc<dyn Store> = Arc::new(store);
+        let mut keys = Keyspace::new(settings.databases as usize, sizes(&settings), budget(&settings));
+        keys.begin_turn(0);
+        let mut recovery = Recovery::new();
+        load_rows(&*store, &mut keys, &mut recovery)?;
+        info!(keys = recovery.keys, chunks = recovery.chunks, "read the store's rows");
+        let log = replay(&settings, &*store, &mut keys, &mut recovery, clock, random.random())?;
+        metrics.replayed_ops.add(recovery.effects);
+        recovery.finish(&mut keys);
+        let last_lsn = log.next_lsn() - 1;
+        drop_orphans(&*store, &mut keys)?;
+        let buffer = log.frame_buffer();
+        let free = free_bytes_of(directory.clone());
+        let background = Background::start(store.clone(), log.durability(), free);
+        let took_ms = (clock.now().mono - began.mono).as_millis() as u64;
+        info!(dir = %directory.display(), took_ms, memory_bytes = keys.memory.objects_bytes(), disk_bytes = store.disk_bytes() + log.bytes(), "ready");
+        let run_id = format!("{:016x}{:016x}{:08x}", random.random::<u64>(), random.random::<u64>(), random.random::<u32>());
+        let house = House {
+            settings,
+            on_settings: None,
+            metrics,
+            clients: Default::default(),
+            queue: Default::default(),
+            touched: Vec::new(),
+            gated: Default::default(),
+            held: Default::default(),
+            walking: Default::default(),
+            waiters: waiters::Waiters::default(),
+            pubsub: Default::default(),
+            engine: None,
+            log: Some(log),
+            buffer,
+            background,
+            early: Default::default(),
+            next_token: 0,
+            free: Vec::new(),
+            last_lsn,
+            stopping: false,
+            clock,
+            started: clock.now().mono,
+            script_began: None,
+            run_id,
+        };
+        Ok(Shard {
+            keys,
+            house,
+            random,
+            fetching: Default::default(),
+            checkpoints: Checkpoints::default(),
+            stuck: false,
+            exit: None,
+        })
+    }
+}
+
+fn sizes(settings: &Settings) -> Sizes {
+    let prefetch = settings.share_bytes(MemoryShare::Prefetch) / PREFETCH_PARTS;
+    Sizes {
+        chunk_bytes: settings.limits.chunk_bytes,
+        inline_bytes_max: settings.limits.inline_bytes_max,
+        piece_bytes: settings.limits.piece_bytes,
+        prefetch_bytes: prefetch.min(PREFETCH_BYTES_MAX) as usize,
+    }
+}
+
+fn budget(settings: &Settings) -> Budget {
+    Budget {
+        objects_bytes: settings.share_bytes(MemoryShare::Objects) as usize,
+        spills_bytes: settings.share_bytes(MemoryShare::Spills) as usize,
+        batch_bytes: settings.spill_batch_bytes() as usize,
+        evict_all: settings.limits.evict_clean_every_turn,
+    }
+}
+
+fn load_rows(store: &dyn Store, keys: &mut Keyspace, recovery: &mut Recovery) -> anyhow::Result<()> {
+    if let Some(state) = store.get(Space::Sys, SYS_STATE_KEY)? {
+        recovery.state(keys, &state)?;
+    }
+    let mut failed: Option<Corrupt> = None;
+    let mut take = |outcome: Result<(), Corrupt>| match outcome {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(corrupt) => {
+            failed = Some(corrupt);
+            ControlFlow::Break(())
+        }
+    };
+    store.scan(Space::Keys, b"", &mut |name, row| take(recovery.key(keys, name, row)))?;
+    store.scan(Space::Dir, b"", &mut |name, row| take(recovery.chunk(keys, name, row)))?;
+    if let Some(corrupt) = failed {
+        bail!(corrupt);
+    }
+    Ok(recovery.rows_done(keys)?)
+}
+
+fn replay(
+    settings: &Settings,
+    store: &dyn Store,
+    keys: &mut Keyspace,
+    recovery: &mut Recovery,
+    clock: Clock,
+    salt_seed: u64,
+) -> anyhow::Result<Log> {
+    let options = log::Options {
+        dir: settings.dir.join("log"),
+        segment_bytes: settings.limits.segment_bytes,
+        policy: match settings.appendfsync {
+            AppendFsync::Always => SyncPolicy::Always,
+            AppendFsync::Everysec => SyncPolicy::Everysec,
+            AppendFsync::No => SyncPolicy::No,
+        },
+        replay_after: recovery.complete,
+        checkpoint_lsn: recovery.last,
+        repair: settings.repair,
+        salt_seed,
+    };
+    let (began, mut told) = (clock.now().mono, clock.now().mono);
+    let mut fetch = |missing: &Missing, keys: &Keyspace| -> Result<Fetched, String> {
+        let row = row_of(keys, missing);
+        background::fetch(store, missing, row.as_ref())?.ok_or_else(|| format!("{missing:?} is not in the store"))
+    };
+    let mut visit = |lsn: u64, frame: &[u8]| {
+        recovery.frame(keys, lsn, frame, &mut fetch)?;
+        // Replay keeps to the memory budget: what does not fit goes to the store as it comes.
+        if keys.memory.objects_bytes() > keys.memory.budget.objects_bytes
+            && let Some(spill) = keys.relieve()
+        {
+            background::ingest_now(store, &spill)?;
+            keys.landed(&spill);
+        }
+        Ok(())
+    };
+    let mut progress = |done: u64, total: u64| {
+        let now = clock.now().mono;
+        if now.saturating_sub(told) >= PROGRESS_EVERY {
+            told = now;
+            let took = (now - began).as_secs_f64();
+            let rate = done as f64 / took;
+            let left_s = (total.saturating_sub(done)) as f64 / rate.max(1.0);
+            info!(done_mb = done >> 20, total_mb = total >> 20, mb_per_s = rate as u64 >> 20, left_s = left_s.ceil() as u64, "replaying the log");
+        }
+    };
+    let Opened { log, recovered } = Log::open(&options, &mut visit, &mut progress).map_err(|error| anyhow!(error))?;
+    if let Some(cut) = &recovered.cut {
+        warn!(file = %cut.path.display(), offset = cut.offset, frame = cut.lsn, bytes = cut.bytes, "cut the unsynced tail of the log");
+    }
+    if let Some(lost) = &recovered.lost_by_repair {
+        warn!(file = %lost.path.display(), offset = lost.offset, first = lost.first, last = lost.last, bytes = lost.bytes, "repaired the log: these frames are lost");
+    }
+    info!(frames = recovered.frames, bytes = recovered.bytes, "replayed the log");
+    Ok(log)
+}
+
+/// Batches that were written and that no row came to refer to, because of a crash in between.
+fn drop_orphans(store: &dyn Store, keys: &mut Keyspace) -> anyhow::Result<()> {
+    for batch in store.batches()? {
+        keys.note_batch(batch);
+        if !keys.is_live_batch(batch) {
+            store.drop_batch(batch)?;
+        }
+    }
+    Ok(())
+}
+
+/// Looks how much room the disk has.
+fn free_bytes_of(directory: std::path::PathBuf) -> impl Fn() -> u64 + Send {
+    move || free_bytes(&directory).unwrap_or(u64::MAX)
+}
+
+fn free_bytes(directory: &Path) -> Option<u64> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(directory.as_os_str().as_bytes()).ok()?;
+    // SAFETY: statvfs is plain data for which all zeros is a value, and the path ends with a NUL.
+    let (result, facts) = unsafe {
+        let mut facts: libc::statvfs = std::mem::zeroed();
+        (libc::statvfs(path.as_ptr(), &mut facts), facts)
+    };
+    (result == 0).then(|| facts.f_bavail as u64 * facts.f_frsize as u64)
+}
