@@ -445,6 +445,7 @@ fn bytecode_is_never_loaded() {
         Reply::Array(vec![Reply::Null, bulk("mine:1: x")]),
     );
     check("return {load(function() error('x', 0) end)}", Reply::Array(vec![]));
+    check("return select(2, load(function() return {} end))", bulk("reader function must return a string"));
 }
 
 #[test]
@@ -533,7 +534,7 @@ fn an_engine_moves_between_threads() {
 }
 
 #[test]
-fn random_numbers_are_those_of_redis_and_start_anew_for_each_script() {
+fn random_numbers_are_those_of_redis_for_a_seed_and_start_anew_for_each_script() {
     let mut engine = Engine::new();
     let script = "return {math.random(100),math.random(100),math.random(5,10),math.random(1000000)}";
     for _ in 0..2 {

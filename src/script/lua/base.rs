@@ -153,14 +153,15 @@ unsafe extern "C-unwind" fn load(lua: State) -> c_int {
         ffi::lua_pushvalue(lua, 1);
         let status = ffi::lua_pcall(lua, 0, 1, 0);
         pass_stop_on(lua, context);
-        if status == ffi::LUA_OK && matches!(ffi::lua_type(lua, -1), ffi::LUA_TNIL) {
+        if status == ffi::LUA_OK && ffi::lua_type(lua, -1) == ffi::LUA_TNIL {
             ffi::lua_settop(lua, 3);
             break;
         }
-        if status == ffi::LUA_OK && ffi::lua_isstring(lua, -1) == 0 {
-            raw::raise(lua, b"reader function must return a string");
+        let text = ffi::lua_isstring(lua, -1) != 0;
+        if status == ffi::LUA_OK && !text {
+            raw::push(lua, b"reader function must return a string");
         }
-        if status != ffi::LUA_OK {
+        if status != ffi::LUA_OK || !text {
             ffi::lua_pushnil(lua);
             ffi::lua_insert(lua, -2);
             return 2;
