@@ -60,9 +60,15 @@ pub unsafe fn open(lua: State, context: *mut Context, globals: c_int) {
 unsafe extern "C-unwind" fn protected_call(lua: State) -> c_int {
     let context = raw::context(lua);
     ffi::luaL_checkany(lua, 1);
-    let status = ffi::lua_pcall(lua, ffi::lua_gettop(lua) - 1, ffi::LUA_MULTRET, 0);
+    // The results may leave no room on the stack, so the place of the verdict is taken before the call.
+    ffi::lua_pushboolean(lua, 1);
+    ffi::lua_insert(lua, 1);
+    let status = ffi::lua_pcall(lua, ffi::lua_gettop(lua) - 2, ffi::LUA_MULTRET, 0);
     pass_stop_on(lua, context);
-    if status != ffi::LUA_OK && ffi::lua_type(lua, -1) == ffi::LUA_TTABLE {
+    if status == ffi::LUA_OK {
+        return ffi::lua_gettop(lua);
+    }
+    if ffi::lua_type(lua, -1) == ffi::LUA_TTABLE {
         raw::push_kept(lua, (*context).names.err);
         ffi::lua_rawget_(lua, -2);
         if ffi::lua_isstring(lua, -1) != 0 {
@@ -71,9 +77,9 @@ unsafe extern "C-unwind" fn protected_call(lua: State) -> c_int {
             ffi::lua_settop(lua, -2);
         }
     }
-    ffi::lua_pushboolean(lua, c_int::from(status == ffi::LUA_OK));
-    ffi::lua_insert(lua, 1);
-    ffi::lua_gettop(lua)
+    ffi::lua_pushboolean(lua, 0);
+    ffi::lua_replace(lua, 1);
+    2
 }
 
 /// `xpcall`, with the difference that the handler runs after the stack was unwound: a handler that runs before, inside
@@ -82,10 +88,14 @@ unsafe extern "C-unwind" fn handled_call(lua: State) -> c_int {
     let context = raw::context(lua);
     ffi::luaL_checkany(lua, 2);
     ffi::lua_settop(lua, 2);
+    ffi::lua_pushboolean(lua, 1);
     ffi::lua_pushvalue(lua, 1);
     let status = ffi::lua_pcall(lua, 0, ffi::LUA_MULTRET, 0);
     pass_stop_on(lua, context);
-    if status != ffi::LUA_OK && status != ffi::LUA_ERRMEM {
+    if status == ffi::LUA_OK {
+        return ffi::lua_gettop(lua) - 2;
+    }
+    if status != ffi::LUA_ERRMEM {
         ffi::lua_pushvalue(lua, 2);
         ffi::lua_insert(lua, -2);
         if ffi::lua_pcall(lua, 1, 1, 0) != ffi::LUA_OK {
@@ -94,9 +104,9 @@ unsafe extern "C-unwind" fn handled_call(lua: State) -> c_int {
             ffi::lua_replace(lua, -2);
         }
     }
-    ffi::lua_pushboolean(lua, c_int::from(status == ffi::LUA_OK));
-    ffi::lua_replace(lua, 2);
-    ffi::lua_gettop(lua) - 1
+    ffi::lua_pushboolean(lua, 0);
+    ffi::lua_insert(lua, -2);
+    2
 }
 
 unsafe extern "C-unwind" fn resume(lua: State) -> c_int {
@@ -143,14 +153,15 @@ unsafe extern "C-unwind" fn load(lua: State) -> c_int {
         ffi::lua_pushvalue(lua, 1);
         let status = ffi::lua_pcall(lua, 0, 1, 0);
         pass_stop_on(lua, context);
-        if status == ffi::LUA_OK && matches!(ffi::lua_type(lua, -1), ffi::LUA_TNIL) {
+        if status == ffi::LUA_OK && ffi::lua_type(lua, -1) == ffi::LUA_TNIL {
             ffi::lua_settop(lua, 3);
             break;
         }
-        if status == ffi::LUA_OK && ffi::lua_isstring(lua, -1) == 0 {
-            raw::raise(lua, b"reader function must return a string");
+        let text = ffi::lua_isstring(lua, -1) != 0;
+        if status == ffi::LUA_OK && !text {
+            raw::push(lua, b"reader function must return a string");
         }
-        if status != ffi::LUA_OK {
+        if status != ffi::LUA_OK || !text {
             ffi::lua_pushnil(lua);
             ffi::lua_insert(lua, -2);
             return 2;

@@ -50,8 +50,6 @@ pub struct Names {
     pub verbatim_string: c_int,
     pub string: c_int,
     pub big_number: c_int,
-    pub source: c_int,
-    pub line: c_int,
 }
 
 /// A built text longer than this is given back after the run.

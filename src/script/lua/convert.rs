@@ -6,8 +6,9 @@ use super::context::Context;
 use super::raw::{self, State, ffi};
 use crate::resp::{DOUBLE_BYTES_MAX, Error, Protocol, Reply, write_double};
 
-/// How deep a reply may be nested. Redis stops at what Lua's stack bears, some thousands; no client reads even this.
-const DEPTH_MAX: usize = 1000;
+/// How deep a reply may be nested. Redis stops at what Lua's stack bears, some thousands; clients stop earlier (hiredis
+/// at 9), and each level takes a piece of the C stack.
+const DEPTH_MAX: usize = 128;
 
 /// How deep replies nearly always are; a deeper one is read a second time, with a larger Lua stack.
 const DEPTH_USUAL: usize = 8;

@@ -93,6 +93,7 @@ unsafe extern "C-unwind" fn new(lua: State) -> c_int {
 }
 
 unsafe extern "C-unwind" fn encode_sparse_array(lua: State) -> c_int {
+    ffi::lua_settop(lua, 3);
     let settings = &raw mut (*raw::context(lua)).json;
     take_flag(lua, 1, &raw mut (*settings).sparse_convert);
     take_integer(lua, 2, 0, i64::from(i32::MAX), &raw mut (*settings).sparse_ratio);

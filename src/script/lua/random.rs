@@ -1,4 +1,6 @@
-//! Numbers for `math.random`: the same for every run of a script, and the same as in Redis.
+//! Numbers for `math.random`: the same for every run of a script, because a script that was dropped at a miss runs again
+//! and must not meet another chance. For a seed they are those of Redis, which since version 7 goes on with the sequence
+//! of the script before.
 
 /// The generator of the C function `lrand48`, a linear congruence modulo 2^48 (POSIX).
 pub struct Random(u64);

@@ -60,7 +60,7 @@ pub unsafe fn open(lua: State, context: *mut Context) -> c_int {
     raw::set(lua, "redis");
     json::open(lua, context);
     raw::set(lua, "cjson");
-    // `cmsgpack`, `bit` and `struct` take their places here.
+    // `cmsgpack`, `bit` and `struct` will stand here, each opened like `cjson` and locked below.
     raw::get(lua, globals, "math");
     redis::open_random(lua, context);
     ffi::lua_settop(lua, globals);
