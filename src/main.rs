@@ -4,15 +4,23 @@ use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Arg, ArgMatches, Command};
 use millpond::clock::Clock;
-use millpond::logging;
-use millpond::settings::{self, Settings};
+use millpond::metrics::Metrics;
+use millpond::settings::{self, MemoryShare, Settings};
+use millpond::shard::Shard;
 use millpond::shard::directory::Directory;
+use millpond::{logging, server};
 use tracing::info;
+
+/// Chosen by measurement: see the benches.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Something failed; the log or standard error says what.
 const FAILURE: u8 = 1;
@@ -89,8 +97,32 @@ fn serve(mut settings: Settings) -> anyhow::Result<u8> {
     let directory = Directory::open(&settings.dir)?;
     settings.dir = directory.path().to_owned();
     info!(version = env!("CARGO_PKG_VERSION"), process = std::process::id(), dir = %settings.dir.display(), "starting");
-    // The shard and the server are plugged in here: Shard::open(&settings, …), then server::run(…).
-    bail!("this build has no server yet")
+    let clock = Clock::start();
+    let metrics = Arc::new(Metrics::default());
+    let limits = Arc::new(server::Limits::default());
+    let options = server::Options {
+        bind: settings.bind.clone(),
+        port: settings.port,
+        unixsocket: settings.unixsocket.clone(),
+    };
+    let mut shard = Shard::open(settings, clock, metrics)?;
+    let told = limits.clone();
+    shard.set_on_settings(Box::new(move |settings| apply(settings, &told)));
+    let code = server::run(shard, &options, limits, Arc::default(), clock).context("cannot serve")?;
+    Ok(u8::try_from(code).unwrap_or(FAILURE))
+}
+
+/// Hands on what CONFIG SET may change outside of the data.
+fn apply(settings: &Settings, limits: &server::Limits) {
+    logging::set_level(settings.loglevel);
+    limits.maxclients.store(u64::from(settings.maxclients), Relaxed);
+    limits.timeout_s.store(u64::from(settings.timeout_seconds), Relaxed);
+    limits.tcp_keepalive_s.store(u64::from(settings.tcp_keepalive_seconds), Relaxed);
+    limits.proto_max_bulk_bytes.store(settings.proto_max_bulk_len_bytes, Relaxed);
+    limits.protected.store(settings.protected_mode && settings.requirepass.is_none(), Relaxed);
+    // One value and one reply of the largest size must fit, whatever the share says.
+    let share = settings.share_bytes(MemoryShare::Clients);
+    limits.clients_bytes.store(share.max(settings.value_bytes_max() + settings.reply_bytes_max()), Relaxed);
 }
 
 /// Gives every declared command's example, a line of JSON each.

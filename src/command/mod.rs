@@ -10,6 +10,7 @@ pub mod glob;
 pub mod list;
 mod run;
 mod table;
+mod transaction;
 mod wait;
 mod walk;
 
@@ -32,6 +33,7 @@ use crate::settings::Settings;
 pub use declare::{Command, Flag, Group, Keys};
 pub use run::{run, run_through};
 pub use table::{by_name, find, table};
+pub use transaction::{is_immediate, queue_in_transaction};
 pub use wait::{Wait, deadline};
 pub use walk::{Step, Visitor, Walk, scan_list};
 

@@ -78,6 +78,7 @@ pub fn argument(setting: &Declaration) -> Arg {
         Kind::Words => argument.num_args(1..),
         Kind::Integer { .. } | Kind::Bytes { .. } => argument.allow_negative_numbers(true),
         Kind::Secret => argument.allow_hyphen_values(true),
+        Kind::YesNo => argument.num_args(0..=1).default_missing_value("yes"),
         _ => argument,
     };
     argument.visible_aliases(setting.older_names)

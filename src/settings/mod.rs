@@ -60,6 +60,8 @@ declare::settings! {
     "Data" {
         /// Directory of the data; made if missing, locked while the server runs.
         "dir" => dir: PathBuf = "./millpond-data", Kind::Path, Fixed;
+        /// Cuts a damaged log where the damage begins instead of refusing to start; what is lost is said.
+        "repair" => repair: bool = "no", Kind::YesNo, Fixed;
         /// Databases that SELECT can choose from.
         "databases" => databases: u32 = "16", integer(1, 16_384), Fixed;
         /// When the log is synced to the disk: once a second, before every reply, or when the kernel likes.

@@ -143,7 +143,8 @@ impl Host for House {
     }
 
     fn info(&self, keys: &Keyspace, session: &Session, sections: &[String]) -> String {
-        self.info_text(keys, session, sections)
+        let _ = (keys, session, sections);
+        self.metrics.info(crate::metrics::Section::Millpond)
     }
 
     fn sessions(&self) -> Vec<&Session> {
