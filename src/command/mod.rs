@@ -9,7 +9,10 @@ mod declare;
 pub mod glob;
 pub mod list;
 mod run;
+pub mod scripting;
 mod table;
+#[cfg(test)]
+mod testing;
 mod transaction;
 mod wait;
 mod walk;
@@ -33,7 +36,7 @@ use crate::settings::Settings;
 pub use declare::{Command, Flag, Group, Keys};
 pub use run::{run, run_through};
 pub use table::{by_name, find, table};
-pub use transaction::{is_immediate, queue_in_transaction};
+pub use transaction::{drop_transaction, is_immediate, may_need_room, queue_in_transaction};
 pub use wait::{Wait, deadline};
 pub use walk::{Step, Visitor, Walk, scan_list};
 
