@@ -126,6 +126,11 @@ impl Server {
 
     /// Starts the stopped server again on its data; says how long it took to answer.
     pub fn start(&mut self) -> Duration {
+        self.try_start().unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// The same, for starts that may be refused.
+    pub fn try_start(&mut self) -> Result<Duration, String> {
         assert!(self.child.is_none(), "the server is running already");
         for _ in 0..PORTS_TRIED {
             let began = Instant::now();
@@ -133,7 +138,7 @@ impl Server {
             match self.wait_until_ready(&mut child) {
                 Ok(()) => {
                     self.child = Some(child);
-                    return began.elapsed();
+                    return Ok(began.elapsed());
                 }
                 Err(why) if self.log().contains("ddress already in use") => {
                     eprintln!("port {} was taken meanwhile: {why}", self.port);
@@ -143,11 +148,11 @@ impl Server {
                     // An unready server must not outlive the test.
                     let _ = child.kill();
                     let _ = child.wait();
-                    panic!("{} did not start: {why}\n{}", self.binary.display(), self.log_tail());
+                    return Err(format!("{} did not start: {why}\n{}", self.binary.display(), self.log_tail()));
                 }
             }
         }
-        panic!("no free port in {PORTS_TRIED} tries\n{}", self.log_tail());
+        Err(format!("no free port in {PORTS_TRIED} tries\n{}", self.log_tail()))
     }
 
     /// Starts the stopped server and kills it while it is still recovering, or soon after.
