@@ -124,6 +124,12 @@ impl Server {
             .unwrap_or_else(|| panic!("SIGTERM did not end the server\n{}", self.log_tail()))
     }
 
+    /// Waits for a process that was told to end in another way than by a signal.
+    pub fn wait_for_exit(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the server is running");
+        wait_for_exit(&mut child, STOP_WAIT_MAX).unwrap_or_else(|| panic!("it does not end\n{}", self.log_tail()))
+    }
+
     /// Starts the stopped server again on its data; says how long it took to answer.
     pub fn start(&mut self) -> Duration {
         self.try_start().unwrap_or_else(|why| panic!("{why}"))
@@ -163,16 +169,6 @@ impl Server {
         // It may have refused to start by itself; the start that follows tells.
         let _ = child.kill();
         let _ = child.wait();
-    }
-
-    /// Starts the stopped server and returns its exit, for starts that must be refused.
-    pub fn start_expecting_exit(&mut self, wait_max: Duration) -> Option<ExitStatus> {
-        let mut child = self.spawn();
-        let status = wait_for_exit(&mut child, wait_max);
-        if status.is_none() {
-            self.child = Some(child);
-        }
-        status
     }
 
     /// Kills and starts again.
