@@ -72,7 +72,9 @@ fn malformed_requests_get_redis_errors_and_end_only_their_connection() {
 fn requests_before_a_malformed_one_are_still_run_and_answered() {
     let server = Server::millpond(&[]);
     let mut client = server.client();
-    client.send_raw(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n*1\r\n$x\r\n*2\r\n$3\r\nDEL\r\n$1\r\na\r\n").expect("sent");
+    client
+        .send_raw(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n*1\r\n$x\r\n*2\r\n$3\r\nDEL\r\n$1\r\na\r\n")
+        .expect("sent");
     assert_eq!(client.reply().expect("a reply"), Value::Simple("OK".into()));
     assert!(client.reply().expect("an error").is_error());
     assert!(client.is_closed_by_server());
@@ -273,7 +275,9 @@ fn shutdown_ends_with_0_and_keeps_the_data() {
 
 #[test]
 fn an_unknown_setting_ends_with_2_and_is_named() {
-    for words in [["--no-such-setting", "1"], ["--appendfsync", "sometimes"], ["--port", "many"], ["--maxmemory", "lots"]] {
+    for words in
+        [["--no-such-setting", "1"], ["--appendfsync", "sometimes"], ["--port", "many"], ["--maxmemory", "lots"]]
+    {
         let Some(output) = start_in_vain(&words) else { return };
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{words:?}: {text}");
@@ -285,7 +289,8 @@ fn an_unknown_setting_ends_with_2_and_is_named() {
 fn a_bad_setting_in_the_config_file_ends_with_2_and_is_named() {
     let home = harness::temporary_directory();
     let path = home.path().join("millpond.toml");
-    std::fs::write(&path, "appendfsync = \"everysec\"\nno-such-setting = 1\n").expect("a fresh directory can be filled");
+    std::fs::write(&path, "appendfsync = \"everysec\"\nno-such-setting = 1\n")
+        .expect("a fresh directory can be filled");
     let Some(output) = start_in_vain(&["--config", path.to_str().expect("temporary paths are text")]) else { return };
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{text}");

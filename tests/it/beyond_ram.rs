@@ -395,7 +395,12 @@ impl Drain<'_> {
         }
         name_each(&self.unpushed, "was being pushed at the kill and is not there");
         name_each(&self.gone, "was on its way to the popping connection at the kill");
-        assert!(self.gone.len() as u64 <= self.under_way, "{} jobs are gone, {} were under way", self.gone.len(), self.under_way);
+        assert!(
+            self.gone.len() as u64 <= self.under_way,
+            "{} jobs are gone, {} were under way",
+            self.gone.len(),
+            self.under_way
+        );
         assert!(self.removed.is_empty(), "removed jobs came out: {:?}", self.removed);
     }
 }

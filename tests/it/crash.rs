@@ -59,7 +59,9 @@ fn check(policy: &str) {
     assert!(status.success(), "SIGTERM: {status}");
     server.start();
     for ledger in &mut ledgers {
-        ledger.verify_nothing_answered_is_lost(&mut server.client()).unwrap_or_else(|why| panic!("after SIGTERM: {why}"));
+        ledger
+            .verify_nothing_answered_is_lost(&mut server.client())
+            .unwrap_or_else(|why| panic!("after SIGTERM: {why}"));
     }
     ready.sort();
     println!(

@@ -9,13 +9,49 @@ use std::process::Command;
 
 /// Why an example is run but its reply is only looked at for its kind: it tells of the server, the moment or chance.
 const TELLS_OF_THE_SERVER: &[&str] = &[
-    "ACL", "CLIENT", "COMMAND", "CONFIG", "DEBUG", "HELLO", "INFO", "LASTSAVE", "LATENCY", "MEMORY", "OBJECT",
-    "RANDOMKEY", "ROLE", "SLOWLOG", "TIME", "HRANDFIELD", "SPOP", "SRANDMEMBER", "ZRANDMEMBER", "SCRIPT", "PUBSUB",
-    "SCAN", "SSCAN", "HSCAN", "ZSCAN", "SMEMBERS", "KEYS", "SINTER", "SUNION", "SDIFF", "HGETALL", "HKEYS", "HVALS",
-    "TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME", "EVAL", "MONITOR",
+    "ACL",
+    "CLIENT",
+    "COMMAND",
+    "CONFIG",
+    "DEBUG",
+    "HELLO",
+    "INFO",
+    "LASTSAVE",
+    "LATENCY",
+    "MEMORY",
+    "OBJECT",
+    "RANDOMKEY",
+    "ROLE",
+    "SLOWLOG",
+    "TIME",
+    "HRANDFIELD",
+    "SPOP",
+    "SRANDMEMBER",
+    "ZRANDMEMBER",
+    "SCRIPT",
+    "PUBSUB",
+    "SCAN",
+    "SSCAN",
+    "HSCAN",
+    "ZSCAN",
+    "SMEMBERS",
+    "KEYS",
+    "SINTER",
+    "SUNION",
+    "SDIFF",
+    "HGETALL",
+    "HKEYS",
+    "HVALS",
+    "TTL",
+    "PTTL",
+    "EXPIRETIME",
+    "PEXPIRETIME",
+    "EVAL",
+    "MONITOR",
 ];
 /// Commands that end the server or the connection, or that wait: other tests run them.
-const NOT_RUN_HERE: &[&str] = &["SHUTDOWN", "QUIT", "MONITOR", "SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "SYNC", "PSYNC"];
+const NOT_RUN_HERE: &[&str] =
+    &["SHUTDOWN", "QUIT", "MONITOR", "SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "SYNC", "PSYNC"];
 
 /// One line of `millpond examples`.
 struct Example {
@@ -34,7 +70,8 @@ fn every_declared_example_gets_the_reply_that_redis_gives_and_every_command_has_
     let redis = Server::redis(&["--appendfsync", "no"]);
     let mut failures = Vec::new();
     for protocol in [Protocol::Resp2, Protocol::Resp3] {
-        let connect = |server: &Server| harness::Client::connect_checked(server.port(), protocol).expect("a connection");
+        let connect =
+            |server: &Server| harness::Client::connect_checked(server.port(), protocol).expect("a connection");
         let mut previous = "";
         let (mut ours, mut theirs) = (connect(&millpond), connect(&redis));
         for example in &examples {

@@ -340,7 +340,8 @@ impl Found {
 
     fn wrong_expiry(&self, expiries: u64) -> Option<String> {
         self.expiring.iter().enumerate().find_map(|(slot, found)| {
-            let newest = (0..EXPIRY_SLOTS).map(|back| expiries.wrapping_sub(back)).find(|n| n % EXPIRY_SLOTS == slot as u64);
+            let newest =
+                (0..EXPIRY_SLOTS).map(|back| expiries.wrapping_sub(back)).find(|n| n % EXPIRY_SLOTS == slot as u64);
             let newest = newest.filter(|n| (1..=expiries).contains(n));
             let expected = newest.map(|n| (n, EXPIRY_BASE_MS + n));
             (*found != expected).then(|| format!("expiring key {slot} should be {expected:?}, is {found:?}"))

@@ -218,7 +218,8 @@ impl Undo {
         let mut records = 0_u64;
         while reader.read_exact(&mut head).is_ok() {
             records += 1;
-            let word = |place: usize| u64::from_le_bytes(head[place * 8..place * 8 + 8].try_into().expect("eight bytes"));
+            let word =
+                |place: usize| u64::from_le_bytes(head[place * 8..place * 8 + 8].try_into().expect("eight bytes"));
             let (kind, inode, generation) = (word(0), word(1), word(2));
             let at = Duration::from_nanos(word(4));
             let file = undo.files.entry(inode).or_default();

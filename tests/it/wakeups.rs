@@ -42,7 +42,9 @@ fn no_wake_up_is_lost_and_no_job_is_given_twice() {
         let producers = (0..PRODUCERS)
             .map(|number| {
                 let (shared, chance, port) = (&shared, chance.fork(), server.port());
-                scope.spawn(move || Producer { number, client: Client::connect(port).expect("a connection"), shared, chance }.run())
+                scope.spawn(move || {
+                    Producer { number, client: Client::connect(port).expect("a connection"), shared, chance }.run()
+                })
             })
             .collect::<Vec<_>>();
         producers.into_iter().for_each(|producer| producer.join().expect("a producer ends well"));
@@ -65,7 +67,12 @@ fn no_wake_up_is_lost_and_no_job_is_given_twice() {
     let queue_of = |job: u64| queue_name(queues[job as usize] as usize);
     for (job, kill) in account_for(&lost, &kills, queue_of) {
         let kill = &kills[kill];
-        println!("job {job} of {} was on its way to consumer {}, killed in {:?}", queue_of(job), kill.consumer, kill.way);
+        println!(
+            "job {job} of {} was on its way to consumer {}, killed in {:?}",
+            queue_of(job),
+            kill.consumer,
+            kill.way
+        );
     }
 }
 

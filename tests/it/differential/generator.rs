@@ -171,7 +171,8 @@ impl Generator {
 
     fn kind(&mut self) -> &'static str {
         // Lists more often: they alone go through the cold store.
-        *self.chance.pick(&["string", "number", "float", "bits", "list", "list", "hash", "set", "zset", "lex"])
+        const KINDS: [&str; 10] = ["string", "number", "float", "bits", "list", "list", "hash", "set", "zset", "lex"];
+        KINDS[self.chance.below(KINDS.len())]
     }
 
     fn value(&mut self) -> Vec<u8> {
@@ -449,12 +450,9 @@ impl Generator {
             18 | 19 => exact(words!["HLEN", key]),
             20 => exact(words!["HEXISTS", key, self.field()]),
             21 | 22 => exact(words!["HSETNX", key, self.field(), self.value()]),
-            23 | 24 => exact(words![
-                "HINCRBY",
-                key,
-                format!("n{}", self.chance.below(5)),
-                self.chance.between(-100, 100)
-            ]),
+            23 | 24 => {
+                exact(words!["HINCRBY", key, format!("n{}", self.chance.below(5)), self.chance.between(-100, 100)])
+            }
             25 | 26 => exact(words![
                 "HINCRBYFLOAT",
                 key,
@@ -623,9 +621,20 @@ impl Generator {
             3 => exact(words!["ZUNIONSTORE", target, 2i64, key, other, "WEIGHTS", self.chance.between(-2, 3), 1i64]),
             4 => {
                 let set = self.key("set");
-                exact(words!["ZUNIONSTORE", target, 3i64, key, other, set, "AGGREGATE", *self.chance.pick(&["MIN", "MAX"])])
+                exact(words![
+                    "ZUNIONSTORE",
+                    target,
+                    3i64,
+                    key,
+                    other,
+                    set,
+                    "AGGREGATE",
+                    *self.chance.pick(&["MIN", "MAX"])
+                ])
             }
-            _ => exact(words!["ZINTERSTORE", target, 2i64, key, other, "AGGREGATE", *self.chance.pick(&["SUM", "min"])]),
+            _ => {
+                exact(words!["ZINTERSTORE", target, 2i64, key, other, "AGGREGATE", *self.chance.pick(&["SUM", "min"])])
+            }
         }
     }
 
@@ -664,7 +673,9 @@ impl Generator {
             26 => exact(words!["DEL", key]),
             27 => exact(words!["UNLINK", key, other]),
             28 | 29 => exact(words!["DBSIZE"]),
-            30 => step(words!["KEYS", *self.chance.pick(&["list:*", "*:1?", "[hz]*", "*", "nothing*"])], How::Unordered),
+            30 => {
+                step(words!["KEYS", *self.chance.pick(&["list:*", "*:1?", "[hz]*", "*", "nothing*"])], How::Unordered)
+            }
             31 => exact(words!["ECHO", self.value()]),
             32 if self.chance.one_in(40) => exact(words![*self.chance.pick(&["FLUSHDB", "FLUSHALL"])]),
             _ => exact(words!["PING"]),

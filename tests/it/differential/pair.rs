@@ -190,7 +190,8 @@ impl Pair {
         tally.note(self, words);
         let (ours, theirs) = self.both(words);
         tally.count(&theirs);
-        let fail = |why: &str| Err(format!("{}: {why}\nmillpond {ours:?}\n   redis {theirs:?}\nof {whole:?}", show(words)));
+        let fail =
+            |why: &str| Err(format!("{}: {why}\nmillpond {ours:?}\n   redis {theirs:?}\nof {whole:?}", show(words)));
         let (Some(our_picks), Some(their_picks)) = (picks(&ours), picks(&theirs)) else {
             return if ours == theirs { Ok(()) } else { fail("not equal") };
         };

@@ -115,10 +115,9 @@ impl Client {
     pub fn is_closed_by_server(&mut self) -> bool {
         match self.reply() {
             Ok(value) => panic!("expected the end of the connection, got {value:?}"),
-            Err(error) => matches!(
-                error.kind(),
-                ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
-            ),
+            Err(error) => {
+                matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+            }
         }
     }
 
@@ -167,7 +166,12 @@ impl Client {
         if matches!(&seen, Err(why) if why.contains("utf-8")) {
             return;
         }
-        assert_eq!(seen, Ok(Some(length)), "an independent decoder reads {:?} otherwise", bytes[..length].escape_ascii());
+        assert_eq!(
+            seen,
+            Ok(Some(length)),
+            "an independent decoder reads {:?} otherwise",
+            bytes[..length].escape_ascii()
+        );
     }
 }
 

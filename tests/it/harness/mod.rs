@@ -1,5 +1,5 @@
 //! What every integration test stands on: servers as guards, a blocking client, seeded chance, a look into /proc.
-#![allow(dead_code, reason = "each of the two programs that include the harness uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each of the two programs that include the harness uses a part of it")]
 
 mod chance;
 mod client;

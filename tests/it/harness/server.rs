@@ -102,8 +102,7 @@ impl Server {
 
     /// Replaces the environment that the next start gets.
     pub fn set_environment(&mut self, environment: &[(&str, &str)]) {
-        self.environment =
-            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        self.environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     }
 
     /// Ends the process as a crash does.
@@ -111,7 +110,12 @@ impl Server {
         if let Some(mut child) = self.child.take() {
             child.kill().expect("a child can be killed");
             let status = child.wait().expect("a killed child ends");
-            assert_eq!(status.signal(), Some(libc::SIGKILL), "the server had ended before: {status}\n{}", self.log_tail());
+            assert_eq!(
+                status.signal(),
+                Some(libc::SIGKILL),
+                "the server had ended before: {status}\n{}",
+                self.log_tail()
+            );
         }
     }
 
@@ -234,9 +238,10 @@ impl Drop for Server {
     }
 }
 
-/// The binary under test and what it is: Millpond, or the Redis that `MILLPOND_TEST_SERVER` names.
+/// The binary under test and what it is: Millpond, or the Redis that `MILLPOND_TEST_SERVER` names (for the load
+/// benchmark also `MILLPOND_LOAD_SERVER`).
 pub fn millpond_binary() -> (Program, PathBuf) {
-    match std::env::var("MILLPOND_TEST_SERVER") {
+    match std::env::var("MILLPOND_TEST_SERVER").or_else(|_| std::env::var("MILLPOND_LOAD_SERVER")) {
         Ok(path) if path.contains("redis-server") => (Program::Redis, path.into()),
         Ok(path) => (Program::Millpond, path.into()),
         Err(_) => (Program::Millpond, env!("CARGO_BIN_EXE_millpond").into()),

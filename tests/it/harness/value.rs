@@ -148,7 +148,9 @@ impl Reader<'_> {
             b'-' => Ok(Value::Error(line)),
             b':' => Ok(Value::Integer(number(&line)?)),
             b',' if line.parse::<f64>().is_ok() => Ok(Value::Double(line)),
-            b'(' if line.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit()) => Ok(Value::BigNumber(line)),
+            b'(' if line.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit()) => {
+                Ok(Value::BigNumber(line))
+            }
             b'#' if line == "t" || line == "f" => Ok(Value::Boolean(line == "t")),
             b'_' if line.is_empty() => Ok(Value::Null),
             b'$' if line == "-1" => Ok(Value::NullBulk),
@@ -217,7 +219,8 @@ fn length(line: &str) -> Result<usize, Stop> {
 
 #[test]
 fn the_decoder_knows_every_kind_of_reply_and_waits_for_the_rest_of_one() {
-    let wire: &[u8] = b"*9\r\n+OK\r\n-ERR no\r\n:-5\r\n$2\r\na\n\r\n$-1\r\n%1\r\n+k\r\n,1.5\r\n~1\r\n#t\r\n=5\r\ntxt:x\r\n_\r\n";
+    let wire: &[u8] =
+        b"*9\r\n+OK\r\n-ERR no\r\n:-5\r\n$2\r\na\n\r\n$-1\r\n%1\r\n+k\r\n,1.5\r\n~1\r\n#t\r\n=5\r\ntxt:x\r\n_\r\n";
     let (value, length) = decode(wire).expect("well formed").expect("complete");
     assert_eq!(length, wire.len());
     assert_eq!(value.items()[3], Value::Bulk(b"a\n".to_vec()));
