@@ -45,7 +45,7 @@ struct Direction {
 fn check(direction: Direction) {
     let mut chance = Chance::new(harness::seed_from_environment("MILLPOND_BACKLOG_SEED"));
     let jobs = harness::size_from_environment("MILLPOND_BACKLOG_JOBS", 200_000);
-    let mut server = Server::millpond(&["--maxmemory", "64mb", "--appendfsync", "everysec"]);
+    let mut server = Server::millpond(&["--maxmemory", "64mb", "--appendfsync", harness::kill_safe("everysec")]);
     let mut memory_peak = 0;
 
     let mut producers = (0..PRODUCERS).map(|number| Producer::new(number, chance.bits())).collect::<Vec<_>>();
@@ -268,8 +268,9 @@ fn with_prober<T>(server: &Server, when: &str, work: impl FnOnce() -> T) -> T {
             }
             times
         });
+        let raise = harness::RaiseOnDrop(&stop);
         let result = work();
-        stop.store(true, Ordering::Relaxed);
+        drop(raise);
         let mut times = prober.join().expect("the prober ends well");
         times.sort();
         let p99 = harness::quantile(&times, 0.99);

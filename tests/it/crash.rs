@@ -26,7 +26,7 @@ fn every_answered_write_survives_kill_9_when_synced_always() {
 fn check(policy: &str) {
     let mut chance = Chance::new(harness::seed_from_environment("MILLPOND_CRASH_SEED"));
     let rounds = harness::size_from_environment("MILLPOND_CRASH_ROUNDS", 3);
-    let mut server = Server::millpond(&["--appendfsync", policy]);
+    let mut server = Server::millpond(&["--appendfsync", harness::kill_safe(policy)]);
     let backlog = Backlog::push(&server, &mut chance);
     overwrite(&server);
 

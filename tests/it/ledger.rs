@@ -4,7 +4,7 @@
 //! prefix of the writes is known, and what is found must be the state after one of the prefixes that are allowed. That
 //! finds lost writes, undone writes and half transactions alike.
 
-use crate::harness::{Chance, Client, Value, encode, monotonic_now};
+use crate::harness::{Chance, Client, RaiseOnDrop, Value, encode, monotonic_now};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -368,8 +368,7 @@ pub fn write_while<T>(ledgers: &mut [Ledger], port: u16, work: impl FnOnce() -> 
             let stop = &stop;
             scope.spawn(move || ledger.write_until(port, depth, stop));
         }
-        let result = work();
-        stop.store(true, Ordering::Relaxed);
-        result
+        let _stop = RaiseOnDrop(&stop);
+        work()
     })
 }

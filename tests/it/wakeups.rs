@@ -31,6 +31,7 @@ fn no_wake_up_is_lost_and_no_job_is_given_twice() {
     let shared = Shared::new(jobs);
     let began = Instant::now();
     thread::scope(|scope| {
+        let raise = harness::RaiseOnDrop(&shared.done);
         let consumers = (0..CONSUMERS)
             .map(|number| {
                 let (shared, chance, port) = (&shared, chance.fork(), server.port());
@@ -49,7 +50,7 @@ fn no_wake_up_is_lost_and_no_job_is_given_twice() {
             .collect::<Vec<_>>();
         producers.into_iter().for_each(|producer| producer.join().expect("a producer ends well"));
         wait_until_drained(&server, &shared);
-        shared.done.store(true, Ordering::SeqCst);
+        drop(raise);
         killer.join().expect("the killer ends well");
         consumers.into_iter().for_each(|consumer| consumer.join().expect("a consumer ends well"));
     });

@@ -5,8 +5,8 @@
 //! - `MILLPOND_DIFF_MISMATCHES` how many differences are collected before giving up (10)
 //! - `MILLPOND_TEST_SERVER=redis-server` compares Redis with itself, which tests the generator
 
-mod compare;
-mod generator;
+pub mod compare;
+pub mod generator;
 mod pair;
 
 use crate::harness::{self, Protocol, Server};
@@ -28,7 +28,7 @@ fn random_commands_get_the_replies_that_redis_gives() {
 
 #[test]
 fn random_commands_get_the_replies_that_redis_gives_from_the_cold_store_and_across_crashes() {
-    check(&["--appendfsync", "everysec", "--profile", "tiny"], Some(COMMANDS_PER_LIFE));
+    check(&["--appendfsync", harness::kill_safe("everysec"), "--profile", "tiny"], Some(COMMANDS_PER_LIFE));
 }
 
 fn check(flags: &[&str], commands_per_life: Option<u64>) {

@@ -32,6 +32,22 @@ pub fn monotonic_now() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
+/// Raises a flag when it goes out of scope, by a panic too: so that threads that wait for it never wait for ever.
+pub struct RaiseOnDrop<'a>(pub &'a std::sync::atomic::AtomicBool);
+
+impl Drop for RaiseOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+/// The durability policy to start the server with where nothing answered may be lost by `kill -9`.
+///
+/// While a sync is slow, Redis with `everysec` answers before it writes; Millpond writes first under every policy.
+pub fn kill_safe(policy: &str) -> &str {
+    if is_stand_in() { "always" } else { policy }
+}
+
 /// The value below which the given share (0 to 1) of the sorted samples lies.
 pub fn quantile<T: Copy + Default>(sorted: &[T], share: f64) -> T {
     if sorted.is_empty() {
