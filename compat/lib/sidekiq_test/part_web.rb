@@ -1,0 +1,4 @@
+class SidekiqTest
+  def web
+  end
+end
