@@ -33,6 +33,7 @@ class SidekiqTest
     @children = Children.new(@logs)
     @wire = target.wire
     @finished = {}
+    @killed = []
   end
 
   def go_through(parts, gems)
@@ -68,6 +69,17 @@ class SidekiqTest
 
   def process_of(child)
     Sidekiq::ProcessSet.new(false).find { |process| process["pid"] == child.pid }
+  end
+
+  # Returns the listed processes without those that were killed and stay listed until their heartbeats expire.
+  def living_processes
+    Sidekiq::ProcessSet.new.reject { |process| @killed.include?(process["pid"]) }
+  end
+
+  # Kills a worker as the kernel does when memory runs out.
+  def kill_worker(worker)
+    @killed << worker.pid
+    figures.equal("the worker ends by", worker.stop("KILL"), "KILL")
   end
 
   # Ends workers in the ordinary way and checks that they say goodbye with 0.

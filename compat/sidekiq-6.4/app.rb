@@ -5,8 +5,8 @@ require "sidekiq-cron"
 require_relative "../lib/sidekiq_test/jobs"
 require_relative "../lib/sidekiq_test/worker_settings"
 
-# Sidekiq 6.4 is older than the question that redis-rb 4.8 asks on every SADD.
-Redis.sadd_returns_boolean = true
+# Sidekiq 6.4 is older than what redis-rb 4.8 warns of at every SADD.
+Redis.silence_deprecations = true
 
 Sidekiq.configure_server do |config|
   config.logger.level = Logger::WARN

@@ -4,12 +4,19 @@
 require "cgi"
 require "rack"
 require "rack/mock"
+require "uri"
 
 class Browser
   Page = Struct.new(:status, :body, :headers) do
     # Returns the text that the pattern's group captures, without the thousands' commas.
     def number(pattern)
       body[pattern, 1]&.delete(",")&.to_i
+    end
+
+    # Returns the path that a redirect leads to.
+    def leads_to
+      location = headers["Location"] || headers["location"]
+      location && URI(location).path
     end
 
     def all(pattern)
@@ -31,10 +38,14 @@ class Browser
     visit("HEAD", path)
   end
 
-  # Sends a form with the token of the last page; `token: false` leaves it out, as a forged request would.
-  def post(path, fields = {}, token: true)
-    sent = token ? fields.merge("authenticity_token" => @token) : fields
-    visit("POST", path, params: sent)
+  # Sends a form with the token of the last page.
+  def post(path, fields)
+    visit("POST", path, params: fields.merge("authenticity_token" => @token))
+  end
+
+  # Sends a form without the token, as a page of somebody else would.
+  def forge(path, fields)
+    visit("POST", path, params: fields)
   end
 
   private

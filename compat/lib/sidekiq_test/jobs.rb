@@ -43,6 +43,10 @@ class CountJob
   end
 end
 
+# Only the bulk part uses this one, so that its metrics can be told from those of the other parts.
+class BulkJob < CountJob
+end
+
 # Records what it was given, for payloads that are large or in other scripts.
 class EchoJob
   include Sidekiq::Job

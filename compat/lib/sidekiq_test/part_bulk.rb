@@ -17,10 +17,10 @@ class SidekiqTest
         jids += push_in_four_ways(jobs - jobs / 2)
         finished_once("bulk", jids)
         figures.equal("jobs left in the queues", BULK_QUEUES.sum { |name| Sidekiq::Queue.new(name).size }, 0)
-        check_metrics("CountJob", processed: jobs, failed: 0) if sidekiq_seven?
+        check_metrics("BulkJob", processed: jobs, failed: 0) if sidekiq_seven?
         stop_workers(*workers)
       end
-      figures.equal("processes after they have stopped", Sidekiq::ProcessSet.new.size, 0)
+      figures.equal("processes after they have stopped", living_processes.size, 0)
     end
   end
 
@@ -57,23 +57,23 @@ class SidekiqTest
 
   def push_in_four_ways(count)
     rare = count / 50
-    other = children.start("pusher", [RbConfig.ruby, File.join(__dir__, "push_elsewhere.rb"), @app, "bulk", BULK_QUEUES[0], rare.to_s])
-    singles = Array.new(count / 10) { |index| CountJob.set(queue: BULK_QUEUES[index % BULK_QUEUES.size]).perform_async("bulk") }
+    other = children.start("pusher", [RbConfig.ruby, File.join(__dir__, "push_elsewhere.rb"), @app, "BulkJob", "bulk", BULK_QUEUES[0], rare.to_s])
+    singles = Array.new(count / 10) { |index| BulkJob.set(queue: BULK_QUEUES[index % BULK_QUEUES.size]).perform_async("bulk") }
     rest = count - 2 * rare - singles.size
-    jids = singles + push_bulk(rest / 2) + CountJob.set(queue: BULK_QUEUES[2]).perform_bulk(Array.new(rest - rest / 2) { ["bulk"] }) + push_raw(rare)
+    jids = singles + push_bulk(rest / 2) + BulkJob.set(queue: BULK_QUEUES[2]).perform_bulk(Array.new(rest - rest / 2) { ["bulk"] }) + push_raw(rare)
     figures.equal("exit code of the other process", other.wait, 0)
     jids + other.log_text.scan(/^\h{24}$/)
   end
 
   def push_bulk(count)
     Array.new(count) { ["bulk"] }.each_slice(PUSHED_AT_ONCE).flat_map do |arguments|
-      Sidekiq::Client.push_bulk("class" => CountJob, "queue" => BULK_QUEUES[1], "args" => arguments)
+      Sidekiq::Client.push_bulk("class" => BulkJob, "queue" => BULK_QUEUES[1], "args" => arguments)
     end
   end
 
   # Pushes as a program in any other language would: the queue's name to the set, the job to the list.
   def push_raw(count)
-    jobs = Array.new(count) { raw_job("CountJob", BULK_QUEUES[0], "bulk", enqueued_at: Time.now.to_f) }
+    jobs = Array.new(count) { raw_job("BulkJob", BULK_QUEUES[0], "bulk", enqueued_at: Time.now.to_f) }
     wire.call("SADD", "queues", BULK_QUEUES[0])
     jobs.each { |job| wire.call("LPUSH", "queue:#{BULK_QUEUES[0]}", JSON.generate(job)) }
     jobs.map { |job| job["jid"] }

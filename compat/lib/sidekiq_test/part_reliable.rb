@@ -12,8 +12,10 @@ class SidekiqTest
       per_mode = RELIABLE_JOBS + RELIABLE_LONG + RELIABLE_LONG
       sidekiq_counts(processed: RELIABLE_MODES.size * per_mode, failed: RELIABLE_MODES.size * RELIABLE_LONG) do
         @reliable = RELIABLE_MODES.keys.to_h { |mode| [mode, push_reliable(mode)] }
+        before = Sidekiq::Stats.new.processed
         killed = start_reliable("killed")
-        each_mode { |mode, jids| finished_once(mode, jids, what: "#{mode}: jobs finished") }
+        @reliable.each { |mode, jids| finished_once(mode, jids, what: "#{mode}: jobs finished") }
+        figures.reaches("counted by Stats.processed before the kill", RELIABLE_MODES.size * RELIABLE_JOBS) { Sidekiq::Stats.new.processed - before }
         @long = RELIABLE_MODES.keys.to_h { |mode| [mode, Array.new(RELIABLE_LONG) { LongJob.set(queue: mode).perform_async("#{mode}_long") }] }
         check_kill(killed)
         check_rescue
@@ -22,10 +24,6 @@ class SidekiqTest
   end
 
   private
-
-  def each_mode(&block)
-    @reliable.each(&block)
-  end
 
   def push_reliable(mode)
     Sidekiq::Client.push_bulk("class" => CountJob, "queue" => mode, "args" => Array.new(RELIABLE_JOBS) { [mode] })
@@ -38,8 +36,7 @@ class SidekiqTest
   def check_kill(workers)
     @long.each { |mode, jids| figures.reaches("#{mode}: long jobs begun", jids.to_h { |jid| [jid, 1] }.sort) { attempts("#{mode}_long").sort } }
     figures.equal("jobs in working lists", working_lists.values.map { |list| jids_of(list).sort }.sort, @long.values.map(&:sort).sort)
-    workers.each { |worker| worker.signal("KILL") }
-    figures.equal("the workers end by", workers.map(&:wait), workers.map { "KILL" })
+    workers.each { |worker| kill_worker(worker) }
     figures.equal("jobs in working lists after kill -9", working_lists.values.sum(&:size), RELIABLE_MODES.size * RELIABLE_LONG)
   end
 

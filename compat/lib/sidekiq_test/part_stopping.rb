@@ -75,7 +75,8 @@ class SidekiqTest
     victim = start_worker("victim", "-c", CRASH_THREADS.to_s, "-q", "crash")
     figures.reaches("long job begun", {lost => 1}) { attempts("crash") }
     @crashed = process_of(victim).identity
-    figures.equal("the worker ends by", victim.stop("KILL"), "KILL")
+    kill_worker(victim)
+    figures.equal("Stats.processes_size, which still counts it", Sidekiq::Stats.new.processes_size, 1)
     sleep SETTLE_SECONDS
     jids = Array.new(AFTER_CRASH) { CountJob.set(queue: "crash").perform_async("crash") }
     figures.equal("jobs waiting after the kill", Sidekiq::Queue.new("crash").size, AFTER_CRASH)
@@ -90,7 +91,7 @@ class SidekiqTest
     jids = Sidekiq::Client.push_bulk("class" => CountJob, "queue" => "fire", "args" => Array.new(UNDER_FIRE) { ["fire"] })
     victim = start_worker("under-fire", "-c", CRASH_THREADS.to_s, "-q", "fire")
     eventually("it has done some") { runs("fire") >= FINISHED_BEFORE_KILL_MIN }
-    victim.stop("KILL")
+    kill_worker(victim)
     sleep SETTLE_SECONDS
     left = Sidekiq::Queue.new("fire").map(&:jid)
     done = wire.call("SMEMBERS", "tally:fire:jids")

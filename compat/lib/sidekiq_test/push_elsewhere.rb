@@ -1,6 +1,6 @@
-# Pushes jobs from a process of its own and prints their ids: push_elsewhere.rb APP PART QUEUE COUNT
+# Pushes jobs from a process of its own and prints their ids: push_elsewhere.rb APP CLASS PART QUEUE COUNT
 
-app, part, queue, count = ARGV
+app, job, part, queue, count = ARGV
 require app
 
-Integer(count).times { puts CountJob.set(queue: queue).perform_async(part) }
+Integer(count).times { puts Object.const_get(job).set(queue: queue).perform_async(part) }
