@@ -84,8 +84,10 @@ class SidekiqTest
 
   # Ends workers in the ordinary way and checks that they say goodbye with 0.
   def stop_workers(*workers)
+    started = now
     workers.each { |worker| worker.signal("TERM") }
-    figures.equal("exit codes of stopped workers", workers.map(&:wait), workers.map { 0 })
+    codes = workers.map(&:wait)
+    figures.equal("exit codes of workers, #{(now - started).round(1)} s after TERM", codes, workers.map { 0 })
   end
 
   # Checks that these jobs, and no others, have finished in a part, each of them once.

@@ -21,6 +21,7 @@ class SidekiqTest
         figures.reaches("long jobs begun", long.to_h { |jid| [jid, 1] }.sort) { attempts("long").sort }
         figures.reaches("WorkSet shows them", long.sort) { working_jids }
         figures.equal("WorkSet#size and Stats.workers_size", [Sidekiq::WorkSet.new.size, Sidekiq::Stats.new.workers_size], [2, 2])
+        figures.equal("WorkSet#find_work_by_jid", Sidekiq::WorkSet.new.find_work_by_jid(long[0])&.queue, "slow") if sidekiq_seven?
         figures.equal("the worker is not stopping", process_of(first).stopping?, false)
         first.signal("TSTP")
         figures.reaches("after TSTP it is", true) { process_of(first)&.stopping? }

@@ -133,7 +133,10 @@ class SidekiqTest
 
   def check_metrics_pages
     figures.reaches("metrics: failures of FailForLaterJob", WEB_RETRIES) { metrics_totals("FailForLaterJob")["f"] }
+    Sidekiq::Deploy.mark!("compat-mark")
+    figures.equal("marks of deploys", Sidekiq::Metrics::Query.new.top_jobs.marks.map(&:label), ["compat-mark"])
     all = page("/metrics")
+    figures.holds("the mark is on it", all.body.include?("compat-mark"))
     cells = ->(name) { all.body[%r{metrics/#{name}\?period=[^"]*">#{name}</a>.*?</tr>}m].to_s.scan(/<td[^>]*>#{BEFORE_NUMBER}([\d,.]+)/).flatten }
     figures.equal("successes and failures on it", %w[BulkJob FailForLaterJob].map { |name| cells.call(name).first(2).map { |text| text.delete(",").to_i } },
                   [[@finished["bulk"].size, 0], [0, WEB_RETRIES]])
