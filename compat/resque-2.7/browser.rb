@@ -1,4 +1,5 @@
 require "cgi"
+require "erb"
 require "rack"
 require "rack/mock"
 require "resque/server"
