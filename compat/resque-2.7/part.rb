@@ -83,9 +83,19 @@ class Part
     eventually("#{count} jobs of #{part} have finished", within: within) { Ledger.finished(part).size >= count }
   end
 
+  # Far above any pause between two jobs here. When nothing moves for so long nothing will, and the figures tell what is lost.
+  STALLED_SECONDS = 20
+
   # A worker counts a job after it has finished, so what is finished may not be counted yet.
-  def await_processed(count, within: Waiting::SECONDS_MAX)
-    eventually("#{count} jobs are counted as processed", within: within) { Resque.info[:processed] >= count }
+  def await_processed(count)
+    processed, moved = 0, Waiting.now
+    loop do
+      processed, before = Resque.info[:processed], processed
+      moved = Waiting.now if processed != before
+      return if processed >= count || Waiting.now > moved + STALLED_SECONDS
+
+      sleep Waiting::PAUSE_SECONDS
+    end
   end
 
   def await_started(part, id)

@@ -42,7 +42,10 @@ class Crashes < Part
     pruner = Resque::Worker.new("unrelated")
     reaches("expired heartbeats", @dead.map(&:to_s).sort) { Resque::Worker.all_workers_with_expired_heartbeats.map(&:to_s).sort }
     while_another_prunes(pruner)
-    reaches("workers left after pruning, once the lock has expired", [@survivor.pid]) { pruner.prune_dead_workers || Resque.workers.map(&:pid) }
+    reaches("workers left after pruning, once the lock has expired", [@survivor.pid]) do
+      pruner.prune_dead_workers
+      Resque.workers.map(&:pid)
+    end
     failures = Resque::Failure.all(1, 10)
     equal("failures of killed workers", failures.map { |failure| [failure["exception"], failure["payload"]["args"]] }.sort,
           Array.new(WORKERS) { |id| ["Resque::PruneDeadWorkerDirtyExit", ["crash", id]] })
