@@ -4,7 +4,7 @@
 //! --pipelines 1,16 --requests 50000` a part. For each command and pipeline depth the two servers take turns, in
 //! alternating order; medians are printed with their spread, as a markdown table.
 //!
-//! - `MILLPOND_LOAD_SERVER` another binary instead of Millpond; a path that holds `redis-server` compares Redis with itself
+//! - `MILLPOND_TEST_LOAD_SERVER` another binary instead of Millpond; a path that holds `redis-server` compares Redis with itself
 //!
 //! The client is one thread over nonblocking sockets: requests are prepared beforehand and replies only counted, so that
 //! it takes as little as it can of the machine that the servers share with it.

@@ -16,12 +16,12 @@ need_packages() {
 }
 
 # Installs the Gemfile of folder $1 into a cache folder named after it, and points Bundler there. The gems come from the
-# folder MILLPOND_GEMS where there is one, else from the machine's own gem source. A complete cache is used again.
+# folder MILLPOND_TEST_GEMS where there is one, else from the machine's own gem source. A complete cache is used again.
 need_bundle() {
   local name top gems want
   name=$(basename "$1")
   top=$(cd "$1/../.." && pwd)
-  gems=${MILLPOND_GEMS:-$top/../shared/gems}
+  gems=${MILLPOND_TEST_GEMS:-$top/../shared/gems}
   export BUNDLE_ROOT=${XDG_CACHE_HOME:-$HOME/.cache}/millpond-compat/$name
   export BUNDLE_GEMFILE=$BUNDLE_ROOT/Gemfile BUNDLE_PATH=$BUNDLE_ROOT/gems BUNDLE_APP_CONFIG=$BUNDLE_ROOT/.bundle
   # Without this Bundler deletes from the folder every gem that the set does not need.

@@ -1,8 +1,8 @@
 //! A backlog larger than memory: pushed, looked into while deep, drained in order, with a `kill -9` on either way.
 //!
-//! - `MILLPOND_BACKLOG_JOBS` jobs of 300 B in each direction (200,000; 10,000,000 in full)
-//! - `MILLPOND_BACKLOG_SEED`
-//! - `MILLPOND_ASSERT_TIMES=1` also asserts the prober's p99 (a machine that does other work too cannot promise it)
+//! - `MILLPOND_TEST_BACKLOG_JOBS` jobs of 300 B in each direction (200,000; 10,000,000 in full)
+//! - `MILLPOND_TEST_BACKLOG_SEED`
+//! - `MILLPOND_TEST_ASSERT_TIMES=1` also asserts the prober's p99 (a machine that does other work too cannot promise it)
 
 use crate::harness::{self, Chance, Client, Server, Value, encode};
 use std::collections::BTreeSet;
@@ -43,8 +43,8 @@ struct Direction {
 }
 
 fn check(direction: Direction) {
-    let mut chance = Chance::new(harness::seed_from_environment("MILLPOND_BACKLOG_SEED"));
-    let jobs = harness::size_from_environment("MILLPOND_BACKLOG_JOBS", 200_000);
+    let mut chance = Chance::new(harness::seed_from_environment("MILLPOND_TEST_BACKLOG_SEED"));
+    let jobs = harness::size_from_environment("MILLPOND_TEST_BACKLOG_JOBS", 200_000);
     let mut server = Server::millpond(&["--maxmemory", "64mb", "--appendfsync", harness::kill_safe("everysec")]);
     let mut memory_peak = 0;
 
@@ -280,7 +280,7 @@ fn with_prober<T>(server: &Server, when: &str, work: impl FnOnce() -> T) -> T {
             harness::quantile(&times, 0.5),
             harness::quantile(&times, 1.0)
         );
-        if std::env::var("MILLPOND_ASSERT_TIMES").is_ok() {
+        if std::env::var("MILLPOND_TEST_ASSERT_TIMES").is_ok() {
             assert!(p99 <= PROBE_P99_MAX, "p99 of small requests {when} is {p99:?}");
         }
         result

@@ -1,9 +1,9 @@
 //! `kill -9` under mixed load: nothing that was answered is lost, nothing comes back, nothing is half there.
 //!
-//! - `MILLPOND_CRASH_ROUNDS` kills per durability policy (3; 50 in full)
-//! - `MILLPOND_CRASH_BACKLOG_MB` jobs that wait in a deep list meanwhile (8; 1024 in full)
-//! - `MILLPOND_CRASH_LOG_MB` what is overwritten beforehand, so that there is log to replay (0; 250 in full)
-//! - `MILLPOND_CRASH_SEED`
+//! - `MILLPOND_TEST_CRASH_ROUNDS` kills per durability policy (3; 50 in full)
+//! - `MILLPOND_TEST_CRASH_BACKLOG_MB` jobs that wait in a deep list meanwhile (8; 1024 in full)
+//! - `MILLPOND_TEST_CRASH_LOG_MB` what is overwritten beforehand, so that there is log to replay (0; 250 in full)
+//! - `MILLPOND_TEST_CRASH_SEED`
 
 use crate::harness::{self, Chance, Client, Server, encode};
 use crate::ledger::{Ledger, write_while};
@@ -24,8 +24,8 @@ fn every_answered_write_survives_kill_9_when_synced_always() {
 }
 
 fn check(policy: &str) {
-    let mut chance = Chance::new(harness::seed_from_environment("MILLPOND_CRASH_SEED"));
-    let rounds = harness::size_from_environment("MILLPOND_CRASH_ROUNDS", 3);
+    let mut chance = Chance::new(harness::seed_from_environment("MILLPOND_TEST_CRASH_SEED"));
+    let rounds = harness::size_from_environment("MILLPOND_TEST_CRASH_ROUNDS", 3);
     let mut server = Server::millpond(&["--appendfsync", harness::kill_safe(policy)]);
     let backlog = Backlog::push(&server, &mut chance);
     overwrite(&server);
@@ -80,7 +80,7 @@ struct Backlog {
 
 impl Backlog {
     fn push(server: &Server, chance: &mut Chance) -> Backlog {
-        let megabytes = harness::size_from_environment("MILLPOND_CRASH_BACKLOG_MB", 8);
+        let megabytes = harness::size_from_environment("MILLPOND_TEST_CRASH_BACKLOG_MB", 8);
         let backlog = Backlog { jobs: megabytes * (1 << 20) / BACKLOG_JOB_BYTES as u64, salt: chance.bits() };
         let mut client = server.client();
         let mut next = 0;
@@ -121,7 +121,7 @@ impl Backlog {
 
 /// Writes the same few keys again and again, which leaves nothing but log.
 fn overwrite(server: &Server) {
-    let megabytes = harness::size_from_environment("MILLPOND_CRASH_LOG_MB", 0);
+    let megabytes = harness::size_from_environment("MILLPOND_TEST_CRASH_LOG_MB", 0);
     let mut client = server.client();
     let value = "y".repeat(32 * 1024);
     for n in 0..megabytes * 32 {

@@ -5,8 +5,8 @@
 //! answered before the last completed sync of the log began; and the server must start by itself.
 //! `a_missing_sync_is_noticed` takes the syncs away and demands that the same check fails.
 //!
-//! - `MILLPOND_POWER_ROUNDS` cuts per policy (3; 50 in full)
-//! - `MILLPOND_POWER_SEED`
+//! - `MILLPOND_TEST_POWER_ROUNDS` cuts per policy (3; 50 in full)
+//! - `MILLPOND_TEST_POWER_SEED`
 
 use crate::harness::{self, Chance, Server};
 use crate::ledger::{Ledger, write_while};
@@ -74,8 +74,8 @@ fn check(policy: &str, with_syncs: bool) -> Result<(), String> {
     if !compiler_or_explain() {
         return Ok(());
     }
-    let mut chance = Chance::new(harness::seed_from_environment("MILLPOND_POWER_SEED"));
-    let rounds = harness::size_from_environment("MILLPOND_POWER_ROUNDS", 3);
+    let mut chance = Chance::new(harness::seed_from_environment("MILLPOND_TEST_POWER_SEED"));
+    let rounds = harness::size_from_environment("MILLPOND_TEST_POWER_ROUNDS", 3);
     let mut server = Server::millpond(&["--appendfsync", policy]);
     let shim = compile_shim(server.home());
     server.term();
@@ -137,9 +137,9 @@ fn start_under_shim(server: &mut Server, shim: &Path, undo: &Path, with_syncs: b
     let text = |path: &Path| path.to_str().expect("temporary paths are text").to_owned();
     let (shim, undo, directory) = (text(shim), text(undo), text(&directory));
     let mut environment =
-        vec![("LD_PRELOAD", &*shim), ("MILLPOND_POWER_UNDO", &*undo), ("MILLPOND_POWER_DIRECTORY", &*directory)];
+        vec![("LD_PRELOAD", &*shim), ("MILLPOND_TEST_POWER_UNDO", &*undo), ("MILLPOND_TEST_POWER_DIRECTORY", &*directory)];
     if !with_syncs {
-        environment.push(("MILLPOND_POWER_SWALLOW", "yes"));
+        environment.push(("MILLPOND_TEST_POWER_SWALLOW", "yes"));
     }
     server.set_environment(&environment);
     server.start();

@@ -5,9 +5,9 @@
  * Only what the server itself is promised by a completed fsync or fdatasync counts as kept; sync_file_range, closing
  * and exiting promise nothing. Names (create, rename, unlink) are taken to be durable at once: this is about data.
  *
- * MILLPOND_POWER_DIRECTORY  files below it are watched
- * MILLPOND_POWER_UNDO       the file that the old bytes are appended to
- * MILLPOND_POWER_SWALLOW    if set, syncs claim success and do nothing
+ * MILLPOND_TEST_POWER_DIRECTORY  files below it are watched
+ * MILLPOND_TEST_POWER_UNDO       the file that the old bytes are appended to
+ * MILLPOND_TEST_POWER_SWALLOW    if set, syncs claim success and do nothing
  *
  * A record is eight little-endian u64: kind, inode, generation, page or first page, time in ns, size of the file then,
  * whether bytes follow (4096 of them), 0. Kinds: 1 page written, 2 sync completed (its generation and all before are
@@ -80,11 +80,11 @@ static void prepare(void) {
     real_unlink = dlsym(RTLD_NEXT, "unlink");
     real_unlinkat = dlsym(RTLD_NEXT, "unlinkat");
     real_rename = dlsym(RTLD_NEXT, "rename");
-    const char *watched = getenv("MILLPOND_POWER_DIRECTORY"), *path = getenv("MILLPOND_POWER_UNDO");
+    const char *watched = getenv("MILLPOND_TEST_POWER_DIRECTORY"), *path = getenv("MILLPOND_TEST_POWER_UNDO");
     if (!watched || !path) return;
     if (!realpath(watched, directory)) die("power shim: no such directory\n");
     directory_length = strlen(directory);
-    swallow = getenv("MILLPOND_POWER_SWALLOW") != NULL;
+    swallow = getenv("MILLPOND_TEST_POWER_SWALLOW") != NULL;
     slots = mmap(NULL, SLOTS * sizeof *slots, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     files = mmap(NULL, FILES * sizeof *files, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (slots == MAP_FAILED || files == MAP_FAILED) die("power shim: no memory\n");

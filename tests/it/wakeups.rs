@@ -1,7 +1,7 @@
 //! Blocking pops: no job is lost between "the list is empty" and "wait for it", none is given twice, oldest waiter first.
 //!
-//! - `MILLPOND_WAKEUP_JOBS` jobs pushed (50,000; 1,000,000 in full)
-//! - `MILLPOND_WAKEUP_SEED`
+//! - `MILLPOND_TEST_WAKEUP_JOBS` jobs pushed (50,000; 1,000,000 in full)
+//! - `MILLPOND_TEST_WAKEUP_SEED`
 
 use crate::harness::{self, Chance, Client, Server, Value};
 use std::collections::BTreeMap;
@@ -24,8 +24,8 @@ const JOBS_PER_KILL: u64 = 500;
 
 #[test]
 fn no_wake_up_is_lost_and_no_job_is_given_twice() {
-    let seed = harness::seed_from_environment("MILLPOND_WAKEUP_SEED");
-    let jobs = harness::size_from_environment("MILLPOND_WAKEUP_JOBS", 50_000);
+    let seed = harness::seed_from_environment("MILLPOND_TEST_WAKEUP_SEED");
+    let jobs = harness::size_from_environment("MILLPOND_TEST_WAKEUP_JOBS", 50_000);
     let server = Server::millpond(&["--appendfsync", "everysec"]);
     let mut chance = Chance::new(seed);
     let shared = Shared::new(jobs);

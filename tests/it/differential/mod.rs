@@ -1,8 +1,8 @@
 //! Differential test: the same random commands on Millpond and on a real Redis give the same replies.
 //!
-//! - `MILLPOND_DIFF_COMMANDS` how many commands (20,000; 100,000 in full)
-//! - `MILLPOND_DIFF_SEED` the seed, printed by every run
-//! - `MILLPOND_DIFF_MISMATCHES` how many differences are collected before giving up (10)
+//! - `MILLPOND_TEST_DIFF_COMMANDS` how many commands (20,000; 100,000 in full)
+//! - `MILLPOND_TEST_DIFF_SEED` the seed, printed by every run
+//! - `MILLPOND_TEST_DIFF_MISMATCHES` how many differences are collected before giving up (10)
 //! - `MILLPOND_TEST_SERVER=redis-server` compares Redis with itself, which tests the generator
 
 pub mod compare;
@@ -35,9 +35,9 @@ fn check(flags: &[&str], commands_per_life: Option<u64>) {
     if !harness::redis_or_explain() {
         return;
     }
-    let seed = harness::seed_from_environment("MILLPOND_DIFF_SEED");
-    let commands = harness::size_from_environment("MILLPOND_DIFF_COMMANDS", 20_000);
-    let mismatches_max = harness::size_from_environment("MILLPOND_DIFF_MISMATCHES", 10) as usize;
+    let seed = harness::seed_from_environment("MILLPOND_TEST_DIFF_SEED");
+    let commands = harness::size_from_environment("MILLPOND_TEST_DIFF_COMMANDS", 20_000);
+    let mismatches_max = harness::size_from_environment("MILLPOND_TEST_DIFF_MISMATCHES", 10) as usize;
     print!("deliberate differences from Redis 7.0:\n{}", compare::deliberate_differences());
 
     let mut run = Run::start(flags);

@@ -239,9 +239,9 @@ impl Drop for Server {
 }
 
 /// The binary under test and what it is: Millpond, or the Redis that `MILLPOND_TEST_SERVER` names (for the load
-/// benchmark also `MILLPOND_LOAD_SERVER`).
+/// benchmark also `MILLPOND_TEST_LOAD_SERVER`).
 pub fn millpond_binary() -> (Program, PathBuf) {
-    match std::env::var("MILLPOND_TEST_SERVER").or_else(|_| std::env::var("MILLPOND_LOAD_SERVER")) {
+    match std::env::var("MILLPOND_TEST_SERVER").or_else(|_| std::env::var("MILLPOND_TEST_LOAD_SERVER")) {
         Ok(path) if path.contains("redis-server") => (Program::Redis, path.into()),
         Ok(path) => (Program::Millpond, path.into()),
         Err(_) => (Program::Millpond, env!("CARGO_BIN_EXE_millpond").into()),
