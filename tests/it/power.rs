@@ -136,8 +136,11 @@ fn start_under_shim(server: &mut Server, shim: &Path, undo: &Path, with_syncs: b
     let directory = server.directory();
     let text = |path: &Path| path.to_str().expect("temporary paths are text").to_owned();
     let (shim, undo, directory) = (text(shim), text(undo), text(&directory));
-    let mut environment =
-        vec![("LD_PRELOAD", &*shim), ("MILLPOND_TEST_POWER_UNDO", &*undo), ("MILLPOND_TEST_POWER_DIRECTORY", &*directory)];
+    let mut environment = vec![
+        ("LD_PRELOAD", &*shim),
+        ("MILLPOND_TEST_POWER_UNDO", &*undo),
+        ("MILLPOND_TEST_POWER_DIRECTORY", &*directory),
+    ];
     if !with_syncs {
         environment.push(("MILLPOND_TEST_POWER_SWALLOW", "yes"));
     }
