@@ -166,8 +166,8 @@ impl Command {
                 depth += token.chars().filter(|c| *c == '[').count() as i32;
             }
             if token.starts_with('<') {
+                needed += i32::from(depth == 0 && alternatives == 0);
                 alternatives += 1;
-                needed += i32::from(depth == 0);
             }
             if depth == 0 && alternatives == 0 {
                 if token == "..." {
@@ -177,7 +177,7 @@ impl Command {
                 }
             }
             depth -= token.chars().filter(|c| *c == ']').count() as i32;
-            alternatives -= i32::from(token.ends_with('>'));
+            alternatives -= token.chars().filter(|c| *c == '>').count() as i32;
         }
         if open { -(words + needed) } else { words + needed }
     }

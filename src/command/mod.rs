@@ -7,15 +7,22 @@
 pub mod argument;
 mod declare;
 pub mod glob;
+pub mod hash;
+pub mod limit;
 pub mod list;
+mod long_double;
+mod random;
 mod run;
+pub mod scan;
 pub mod scripting;
+pub mod set;
 mod table;
 #[cfg(test)]
-mod testing;
+pub mod testing;
 mod transaction;
 mod wait;
 mod walk;
+pub mod zset;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +44,7 @@ pub use declare::{Command, Flag, Group, Keys};
 pub use run::{run, run_through};
 pub use table::{by_name, find, table};
 pub use transaction::{drop_transaction, is_immediate, may_need_room, queue_in_transaction};
-pub use wait::{Wait, deadline};
+pub use wait::{Wait, deadline, wait_for};
 pub use walk::{Step, Visitor, Walk, scan_list};
 
 /// How a command ended.

@@ -6,10 +6,23 @@ use bytes::Bytes;
 
 use crate::resp::Error;
 
-use super::{Command, list, scripting, transaction};
+use super::{Command, hash, list, scripting, set, transaction, zset};
 
 /// The families; each declares its commands beside their code.
-const FAMILIES: &[&[Command]] = &[list::COMMANDS, scripting::COMMANDS, transaction::COMMANDS];
+const FAMILIES: &[&[Command]] = &[
+    hash::COMMANDS,
+    list::COMMANDS,
+    scripting::COMMANDS,
+    set::COMMANDS,
+    set::combine::COMMANDS,
+    transaction::COMMANDS,
+    zset::combine::COMMANDS,
+    zset::members::COMMANDS,
+    zset::pop::COMMANDS,
+    zset::range::COMMANDS,
+    zset::remove::COMMANDS,
+    zset::write::COMMANDS,
+];
 
 /// No command's name is longer, its subcommand's included.
 const NAME_BYTES_MAX: usize = 40;

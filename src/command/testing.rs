@@ -38,9 +38,9 @@ pub struct Bench {
 
 impl Default for Bench {
     fn default() -> Bench {
-        let sizes = Sizes { chunk_bytes: 64 << 10, inline_bytes_max: 4 << 10, piece_bytes: 64 << 10, prefetch_bytes: 0 };
-        let budget =
-            Budget { objects_bytes: 64 << 20, spills_bytes: 64 << 20, batch_bytes: 8 << 20, evict_all: false };
+        let sizes =
+            Sizes { chunk_bytes: 64 << 10, inline_bytes_max: 4 << 10, piece_bytes: 64 << 10, prefetch_bytes: 0 };
+        let budget = Budget { objects_bytes: 64 << 20, spills_bytes: 64 << 20, batch_bytes: 8 << 20, evict_all: false };
         let settings = Settings::defaults(Profile::Ordinary);
         Bench {
             keys: Keyspace::new(16, sizes, budget),

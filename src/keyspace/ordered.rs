@@ -146,8 +146,11 @@ impl<K, V> Ordered<K, V> {
 
     /// Joins a short leaf with a neighbour, if both fit into one.
     fn join(&mut self, index: usize) {
-        let other = if index + 1 < self.leaves.len() { index } else { index.wrapping_sub(1) };
-        if other + 1 < self.leaves.len() && self.leaves[other].len() + self.leaves[other + 1].len() <= FENCE_ROWS / 2 {
+        if self.leaves.len() < 2 {
+            return;
+        }
+        let other = index.min(self.leaves.len() - 2);
+        if self.leaves[other].len() + self.leaves[other + 1].len() <= FENCE_ROWS / 2 {
             let tail = self.leaves.remove(other + 1);
             self.leaves[other].extend(tail);
         }

@@ -18,6 +18,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use super::hub::Hub;
 use super::{Limits, Listeners, Options, Traffic, serve};
 use crate::clock::Clock;
+use crate::settings::{Profile, Settings};
 use crate::shard::{Input, Shard};
 
 /// A test that takes longer hangs; nothing is asserted about time otherwise.
@@ -28,6 +29,7 @@ struct Server {
     hub: Rc<Hub>,
     address: SocketAddr,
     ended: JoinHandle<io::Result<i32>>,
+    _directory: tempfile::TempDir,
 }
 
 impl Server {
@@ -47,8 +49,12 @@ impl Server {
         };
         let hub = Rc::new(Hub::new(Arc::new(limits), Arc::new(Traffic::default())));
         let address = listeners.addresses()[0].as_socket().unwrap_or((Ipv4Addr::LOCALHOST, 0).into());
-        let ended = spawn_local(serve(hub.clone(), Shard::default(), listeners, Clock::start()));
-        Server { hub, address, ended }
+        let directory = tempfile::tempdir().expect("a directory for the data");
+        let mut settings = Settings::defaults(Profile::Tiny);
+        settings.dir = directory.path().to_owned();
+        let shard = Shard::open(settings, Clock::start(), Arc::default()).expect("an empty directory opens");
+        let ended = spawn_local(serve(hub.clone(), shard, listeners, Clock::start()));
+        Server { hub, address, ended, _directory: directory }
     }
 
     /// Connects and has been heard, so that the server has nothing left to do for it.

@@ -20,6 +20,9 @@ pub enum SettingsError {
     File { path: String, reason: String },
 }
 
+/// Our tests' own variables, which a server that they start inherits.
+const TEST_PREFIX: &str = "MILLPOND_TEST_";
+
 /// Who said it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -188,7 +191,7 @@ fn our_variables(
             origin: Origin::Variable(variable.clone()),
             reason: "argument must be UTF-8 text".to_owned(),
         })?;
-        if !is_of_a_service(&variable, &value) {
+        if !is_of_a_service(&variable, &value) && !variable.starts_with(TEST_PREFIX) {
             ours.insert(variable, value);
         }
     }
@@ -299,8 +302,9 @@ mod tests {
     }
 
     #[test]
-    fn variables_that_kubernetes_makes_are_not_settings() {
+    fn variables_of_kubernetes_and_of_our_tests_are_not_settings() {
         let variables = [
+            ("MILLPOND_TEST_SEED", "7"),
             ("MILLPOND_PORT", "tcp://10.0.0.1:6379"),
             ("MILLPOND_SERVICE_HOST", "10.0.0.1"),
             ("MILLPOND_PORT_6379_TCP_ADDR", "10.0.0.1"),

@@ -123,10 +123,6 @@ impl Background {
         *self.waker.lock() = Some(waker);
     }
 
-    pub fn waker(&self) -> Arc<Mutex<Option<Waker>>> {
-        self.waker.clone()
-    }
-
     pub fn submit(&self, job: Job) {
         let jobs = self.jobs.as_ref().expect("the sender lives as long as the threads");
         // A store thread that has ended has said why.
@@ -141,11 +137,6 @@ impl Background {
     /// What the threads have to tell since the last look.
     pub fn next_done(&self) -> Option<Done> {
         self.done.try_recv().ok()
-    }
-
-    /// Waits for the next thing that a thread has to tell.
-    pub fn wait_done(&self) -> Option<Done> {
-        self.done.recv().ok()
     }
 
     pub fn store(&self) -> &Arc<dyn Store> {

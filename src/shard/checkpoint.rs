@@ -86,7 +86,8 @@ impl Shard {
     /// When nothing else happens, this is when a checkpoint may begin.
     pub(super) fn checkpoint_wakes_at(&self, now: Now) -> Option<Duration> {
         let waiting = self.checkpoints.frames_at_last != self.house.last_lsn && self.checkpoints.target == 0;
-        waiting.then(|| (self.checkpoints.quiet_since + IDLE_BEFORE_CHECKPOINT).max(now.mono + Duration::from_millis(1)))
+        waiting
+            .then(|| (self.checkpoints.quiet_since + IDLE_BEFORE_CHECKPOINT).max(now.mono + Duration::from_millis(1)))
     }
 
     fn is_time(&mut self, now: Now) -> bool {

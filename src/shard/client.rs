@@ -55,8 +55,6 @@ pub struct Fetching {
     pub failed: Option<String>,
     /// It was parked before; it keeps its place and its deadline.
     pub parked: Option<(Wait, Place, usize)>,
-    /// Told apart from earlier fetches of the same client.
-    pub token: u64,
 }
 
 /// A client whose command walks.
@@ -160,7 +158,9 @@ impl Client {
 pub fn error_of(stop: &Stop) -> Option<Error> {
     match stop {
         Stop::Error(error) => Some(error.clone()),
-        Stop::Killed => Some(Error::constant("ERR Error running script: it ran longer than busy-reply-threshold and was ended; nothing of it was written")),
+        Stop::Killed => Some(Error::constant(
+            "ERR Error running script: it ran longer than busy-reply-threshold and was ended; nothing of it was written",
+        )),
         Stop::Wait(_) | Stop::Fetch(_) | Stop::Walk(_) | Stop::Refused => None,
     }
 }

@@ -258,7 +258,11 @@ impl Host for House {
 }
 
 impl House {
-    fn read_now(&mut self, missing: &Missing, row: Option<&(Vec<u8>, crate::keyspace::Kind)>) -> Result<Fetched, Error> {
+    fn read_now(
+        &mut self,
+        missing: &Missing,
+        row: Option<&(Vec<u8>, crate::keyspace::Kind)>,
+    ) -> Result<Fetched, Error> {
         let store = self.background.store().clone();
         match background::fetch(&*store, missing, row) {
             Ok(Some(fetched)) => Ok(fetched),

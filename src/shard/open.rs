@@ -54,7 +54,8 @@ impl Shard {
         let background = Background::start(store.clone(), log.durability(), free);
         let took_ms = (clock.now().mono - began.mono).as_millis() as u64;
         info!(dir = %directory.display(), took_ms, memory_bytes = keys.memory.objects_bytes(), disk_bytes = store.disk_bytes() + log.bytes(), "ready");
-        let run_id = format!("{:016x}{:016x}{:08x}", random.random::<u64>(), random.random::<u64>(), random.random::<u32>());
+        let run_id =
+            format!("{:016x}{:016x}{:08x}", random.random::<u64>(), random.random::<u64>(), random.random::<u32>());
         let house = House {
             settings,
             on_settings: None,
@@ -176,7 +177,13 @@ fn replay(
             let took = (now - began).as_secs_f64();
             let rate = done as f64 / took;
             let left_s = (total.saturating_sub(done)) as f64 / rate.max(1.0);
-            info!(done_mb = done >> 20, total_mb = total >> 20, mb_per_s = rate as u64 >> 20, left_s = left_s.ceil() as u64, "replaying the log");
+            info!(
+                done_mb = done >> 20,
+                total_mb = total >> 20,
+                mb_per_s = rate as u64 >> 20,
+                left_s = left_s.ceil() as u64,
+                "replaying the log"
+            );
         }
     };
     let Opened { log, recovered } = Log::open(&options, &mut visit, &mut progress).map_err(|error| anyhow!(error))?;

@@ -175,7 +175,9 @@ impl Shard {
 
     /// Runs one request that a client sent.
     fn run_request(&mut self, now: Now, id: ClientId, request: Request, sockets: &dyn Sockets) {
-        let Some(mut session) = self.house.clients.get_mut(&id).and_then(|client| client.session.take()) else { return };
+        let Some(mut session) = self.house.clients.get_mut(&id).and_then(|client| client.session.take()) else {
+            return;
+        };
         session.last_command_at = now.mono;
         if session.reply_mode == ReplyMode::Skip {
             session.reply_mode = ReplyMode::On;
@@ -232,7 +234,10 @@ impl Shard {
         }
         if session.is_subscriber()
             && let Ok(command) = &found
-            && !matches!(command.name, "subscribe" | "psubscribe" | "unsubscribe" | "punsubscribe" | "ping" | "quit" | "reset")
+            && !matches!(
+                command.name,
+                "subscribe" | "psubscribe" | "unsubscribe" | "punsubscribe" | "ping" | "quit" | "reset"
+            )
         {
             return Err(Some(
                 Error::new(format!(
@@ -450,7 +455,7 @@ impl Shard {
         }
         session.blocked = parked.is_some();
         let outstanding = wanted.len();
-        let fetching = Fetching { request, wanted, arrived: Vec::new(), outstanding, failed: None, parked, token };
+        let fetching = Fetching { request, wanted, arrived: Vec::new(), outstanding, failed: None, parked };
         self.fetching.insert(token, session.id);
         client_mut(&mut self.house.clients, session.id).state = State::Fetching(fetching);
     }
@@ -541,7 +546,7 @@ impl Shard {
             self.house.metrics.reruns.count();
             let command = find(&fetching.request).expect("what was fetched for was found before");
             let (outcome, gate) = self.run(now, &mut session, command, &fetching.request, database);
-                match outcome {
+            match outcome {
                 Err(Stop::Fetch(missing)) => {
                     self.fetch(&mut session, fetching.request, missing, fetching.wanted, fetching.parked);
                 }
@@ -560,7 +565,12 @@ impl Shard {
         })
     }
 
-    fn feed_walk(&mut self, id: ClientId, at: crate::keyspace::list::ChunkAt, fetched: Result<Option<Fetched>, String>) {
+    fn feed_walk(
+        &mut self,
+        id: ClientId,
+        at: crate::keyspace::list::ChunkAt,
+        fetched: Result<Option<Fetched>, String>,
+    ) {
         let State::Walking(walking) = &mut client_mut(&mut self.house.clients, id).state else { return };
         walking.outstanding -= 1;
         match fetched {
@@ -632,7 +642,8 @@ impl Shard {
             Err(Stop::Walk(walk)) => self.walk(session, walk),
             Err(Stop::Fetch(missing)) => self.fetch_for_walk(now, session, missing),
             Err(stop) => {
-                let error = error_of(&stop).unwrap_or(Error::constant("ERR the list changed while it was read; try again"));
+                let error =
+                    error_of(&stop).unwrap_or(Error::constant("ERR the list changed while it was read; try again"));
                 self.answer(session, &error.into(), self.house.last_lsn);
             }
         }
@@ -660,7 +671,8 @@ impl Shard {
         }
         if self.keys.memory.is_full_of_keys() && command.group != crate::command::Group::List {
             self.house.metrics.oom_refusals.count();
-            let text = "OOM command not allowed: keys fill their share of maxmemory. Lists can still be pushed to and popped";
+            let text =
+                "OOM command not allowed: keys fill their share of maxmemory. Lists can still be pushed to and popped";
             self.answer(session, &Error::constant(text).into(), 0);
             return false;
         }

@@ -71,7 +71,8 @@ fn nothing_is_left_unfinished() {
 fn no_file_names_a_path_of_one_machine() {
     let mut marks: Vec<String> = ["home", "root", "Users"].iter().map(|name| format!("/{name}/")).collect();
     marks.push(env!("CARGO_MANIFEST_DIR").to_owned());
-    let endings = ["rs", "md", "toml", "rb", "py", "sh", "yaml", "yml", "run", "Dockerfile", "Gemfile", "Rakefile"];
+    let endings =
+        ["rs", "md", "toml", "rb", "py", "sh", "yaml", "yml", "run", "both", "Dockerfile", "Gemfile", "Rakefile"];
     refuse_in(
         &["src", "tests", "benches", "compat", ".ci", "README.md", "CHANGELOG.md", "Dockerfile"],
         &endings,

@@ -1,0 +1,10 @@
+# Sidekiq 7.3 with sidekiq-cron, as the Gemfile beside this file names them; started by `run`.
+
+require_relative "../lib/sidekiq_test"
+
+SidekiqTest.run(
+  "sidekiq-7.3",
+  app: File.join(__dir__, "app.rb"),
+  parts: %i[server queue sets crash bulk payload order timed interrupt iterate web totals],
+  gems: %w[sidekiq sidekiq-cron redis-client rack]
+)

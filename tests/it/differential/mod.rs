@@ -1,0 +1,137 @@
+//! Differential test: the same random commands on Millpond and on a real Redis give the same replies.
+//!
+//! - `MILLPOND_TEST_DIFF_COMMANDS` how many commands (20,000; 100,000 in full)
+//! - `MILLPOND_TEST_DIFF_SEED` the seed, printed by every run
+//! - `MILLPOND_TEST_DIFF_MISMATCHES` how many differences are collected before giving up (10)
+//! - `MILLPOND_TEST_SERVER=redis-server` compares Redis with itself, which tests the generator
+
+pub mod compare;
+pub mod generator;
+mod pair;
+
+use crate::harness::{self, Protocol, Server};
+use generator::Generator;
+use pair::{Pair, Tally};
+use std::collections::BTreeMap;
+
+/// Millpond in the tiny profile is killed and started again after so many commands.
+const COMMANDS_PER_LIFE: u64 = 5_000;
+/// More would mean that the generator mostly asks for what is not there.
+const NIL_OR_ERROR_SHARE_MAX: f64 = 0.40;
+/// Counters of the paths that ordinary sizes never take in a short run.
+const PATHS: [&str; 7] = ["spills", "cold_chunks", "fetches", "walks", "reruns", "checkpoints", "replayed_ops"];
+
+#[test]
+fn random_commands_get_the_replies_that_redis_gives() {
+    check(&["--appendfsync", "everysec"], None);
+}
+
+#[test]
+fn random_commands_get_the_replies_that_redis_gives_from_the_cold_store_and_across_crashes() {
+    check(&["--appendfsync", harness::kill_safe("everysec"), "--profile", "tiny"], Some(COMMANDS_PER_LIFE));
+}
+
+fn check(flags: &[&str], commands_per_life: Option<u64>) {
+    if !harness::redis_or_explain() {
+        return;
+    }
+    let seed = harness::seed_from_environment("MILLPOND_TEST_DIFF_SEED");
+    let commands = harness::size_from_environment("MILLPOND_TEST_DIFF_COMMANDS", 20_000);
+    let mismatches_max = harness::size_from_environment("MILLPOND_TEST_DIFF_MISMATCHES", 10) as usize;
+    print!("deliberate differences from Redis 7.0:\n{}", compare::deliberate_differences());
+
+    let mut run = Run::start(flags);
+    let mut generator = Generator::new(seed);
+    let mut tally = Tally::default();
+    let mut mismatches = Vec::new();
+    let mut killed_at = 0;
+    while tally.commands < commands {
+        let plan = generator.plan();
+        let mut outcome = run.step(generator.connection(), &plan, &mut tally);
+        if outcome.is_ok() && commands_per_life.is_some_and(|life| tally.commands >= killed_at + life) {
+            killed_at = tally.commands;
+            run.crash();
+            outcome = run.compare_everything().map_err(|why| format!("after kill -9 and restart: {why}"));
+        }
+        if let Err(why) = outcome {
+            let recent = tally.recent.iter().cloned().collect::<Vec<_>>().join("\n    ");
+            println!("MISMATCH {} after {} commands: {why}\n  recent:\n    {recent}", mismatches.len(), tally.commands);
+            mismatches.push(why);
+            assert!(mismatches.len() < mismatches_max, "seed {seed}: {} differences, see above", mismatches.len());
+            run.begin_anew();
+        }
+    }
+    if let Err(why) = run.compare_everything() {
+        mismatches.push(why);
+    }
+    assert!(mismatches.is_empty(), "seed {seed}: {} differences:\n{}", mismatches.len(), mismatches.join("\n"));
+
+    let share = tally.nil_or_error as f64 / tally.commands as f64;
+    println!(
+        "{} commands, {} kinds, {:.1} % nil or error, seed {seed}",
+        tally.commands,
+        tally.by_name.len(),
+        share * 100.0
+    );
+    assert!(share < NIL_OR_ERROR_SHARE_MAX, "{:.1} % of the replies are nil or errors", share * 100.0);
+    if commands_per_life.is_some() && !harness::is_stand_in() {
+        run.collect_counters();
+        println!("paths taken: {:?}", run.counters);
+        for path in PATHS {
+            let count = run.counters.get(path).copied();
+            assert!(count.is_some_and(|count| count > 0), "the run never took the path {path:?}: {count:?}");
+        }
+    }
+}
+
+/// Both servers, and a connection of each protocol to both.
+struct Run {
+    millpond: Server,
+    redis: Server,
+    pairs: [Pair; 2],
+    /// INFO's counters, summed over the lives of the server.
+    counters: BTreeMap<String, u64>,
+}
+
+impl Run {
+    fn start(flags: &[&str]) -> Run {
+        let millpond = Server::millpond(flags);
+        let redis = Server::redis(&["--appendfsync", "no"]);
+        let pairs = connect(&millpond, &redis);
+        Run { millpond, redis, pairs, counters: BTreeMap::new() }
+    }
+
+    fn step(&mut self, connection: usize, plan: &generator::Plan, tally: &mut Tally) -> pair::Outcome {
+        let [first, second] = &mut self.pairs;
+        if connection == 0 { first.run(plan, second, tally) } else { second.run(plan, first, tally) }
+    }
+
+    fn compare_everything(&mut self) -> pair::Outcome {
+        self.pairs.iter_mut().try_for_each(Pair::compare_everything)
+    }
+
+    /// Kills Millpond and starts it again; Redis' clients begin anew as well, so that both have forgotten their state.
+    fn crash(&mut self) {
+        self.collect_counters();
+        self.millpond.crash_and_restart();
+        self.pairs = connect(&self.millpond, &self.redis);
+    }
+
+    /// Empties both servers, so that one difference does not cause the next.
+    fn begin_anew(&mut self) {
+        self.pairs = connect(&self.millpond, &self.redis);
+        self.pairs[0].both(&["FLUSHALL"]);
+    }
+
+    fn collect_counters(&mut self) {
+        for (name, value) in self.millpond.client().info("millpond") {
+            if let Ok(count) = value.parse::<u64>() {
+                *self.counters.entry(name).or_default() += count;
+            }
+        }
+    }
+}
+
+fn connect(millpond: &Server, redis: &Server) -> [Pair; 2] {
+    [Protocol::Resp2, Protocol::Resp3].map(|protocol| Pair::connect(millpond, redis, protocol))
+}
