@@ -16,6 +16,7 @@ mod run;
 pub mod scan;
 pub mod scripting;
 pub mod set;
+mod stock_scripts;
 mod table;
 #[cfg(test)]
 pub mod testing;

@@ -135,20 +135,21 @@ pub fn is_immediate(command: &Command) -> bool {
     matches!(command.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
 }
 
-/// Tells whether a command may need memory or disk, EXEC for what is queued included: it waits while the store is behind.
-pub fn may_need_room(session: &Session, command: &Command) -> bool {
-    let needs_room = |request: &Vec<Bytes>| find(request).is_ok_and(|queued| queued.has(Flag::DenyOom));
+/// Tells whether a request may need memory or disk, so that it has to wait while the store is behind: EXEC for what is
+/// queued, and most scripts, included.
+pub fn may_need_room(session: &Session, command: &Command, request: &[Bytes]) -> bool {
+    let queue = session.transaction.as_ref().map_or(&[][..], |transaction| &transaction.queue);
     command.has(Flag::DenyOom)
+        || scripting::may_need_room(command, request)
         || command.name == "exec"
-            && session.transaction.as_ref().is_some_and(|transaction| transaction.queue.iter().any(needs_room))
+            && queue.iter().any(|queued| {
+                let found = find(queued).expect("what was queued was found before");
+                found.has(Flag::DenyOom) || scripting::may_need_room(found, queued)
+            })
 }
 
 /// Queues a request, or notes that EXEC has to refuse because it cannot be queued.
-pub fn queue_in_transaction(
-    session: &mut Session,
-    request: &[Bytes],
-    found: Result<&'static Command, Error>,
-) -> Reply {
+pub fn queue_in_transaction(session: &mut Session, request: &[Bytes], found: Result<&'static Command, Error>) -> Reply {
     let transaction = session.transaction.as_mut().expect("it is only called while a transaction is queued");
     let refused = match found {
         Ok(command) if command.has(Flag::NoMulti) => Error::constant("ERR Command not allowed inside a transaction"),
@@ -272,14 +273,14 @@ fn is_touched(context: &mut Context) -> bool {
 
 /// Runs the queued commands without letting them write, and collects what they miss.
 fn probe(context: &mut Context, queue: &[Vec<Bytes>]) -> Vec<Missing> {
-    let selected = context.keys.selected();
+    let database = context.session.database;
     let within = std::mem::replace(&mut context.within, Within::Transaction);
     context.keys.refuse_writes(true);
     let mut missing = Vec::new();
     for request in queue {
         let command = find(request).expect("what was queued was found before");
         if command.name == "select" {
-            follow_select(context.keys, request);
+            follow_select(context, request);
         } else if !matches!(command.keys, Keys::None)
             && let Err(Stop::Fetch(met)) = (command.run)(context, request)
         {
@@ -287,7 +288,8 @@ fn probe(context: &mut Context, queue: &[Vec<Bytes>]) -> Vec<Missing> {
         }
     }
     context.keys.refuse_writes(false);
-    context.keys.select(selected);
+    context.session.database = database;
+    context.keys.select(database);
     context.within = within;
     missing.sort_unstable();
     missing.dedup();
@@ -295,10 +297,11 @@ fn probe(context: &mut Context, queue: &[Vec<Bytes>]) -> Vec<Missing> {
 }
 
 /// Goes where a queued SELECT will lead, if it leads anywhere.
-fn follow_select(keys: &mut Keyspace, request: &[Bytes]) {
+fn follow_select(context: &mut Context, request: &[Bytes]) {
     let database = strict_integer(&request[1]).and_then(|index| usize::try_from(index).ok());
-    if let Some(database) = database.filter(|database| *database < keys.database_count()) {
-        keys.select(database);
+    if let Some(database) = database.filter(|database| *database < context.keys.database_count()) {
+        context.session.database = database;
+        context.keys.select(database);
     }
 }
 
