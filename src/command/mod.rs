@@ -20,6 +20,8 @@ mod stock_scripts;
 mod table;
 #[cfg(test)]
 pub mod testing;
+#[cfg(test)]
+mod testing_disk;
 mod transaction;
 mod wait;
 mod walk;

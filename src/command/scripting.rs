@@ -402,3 +402,6 @@ fn callable(request: &[Bytes]) -> Result<&'static Command, Error> {
     })?;
     if command.has(Flag::NoScript) { Err(NOT_ALLOWED) } else { Ok(command) }
 }
+
+#[cfg(test)]
+mod tests;

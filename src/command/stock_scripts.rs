@@ -95,3 +95,6 @@ fn call(context: &mut Context, name: &'static str, key: &Bytes, words: &[&[u8]])
     request.extend(words.iter().map(|word| Bytes::copy_from_slice(word)));
     (command.run)(context, &request)
 }
+
+#[cfg(test)]
+mod tests;

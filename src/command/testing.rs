@@ -18,6 +18,7 @@ use crate::script::Engine;
 use crate::session::{ClientId, Peer, Session};
 use crate::settings::{Profile, Settings};
 
+use super::testing_disk::Disk;
 use super::{Context, Host, Stop, Within, run};
 
 /// The time at which a test begins.
@@ -33,7 +34,7 @@ pub struct Bench {
     pub now_ms: u64,
     /// The frames that were written so far.
     pub frames: Vec<Vec<u8>>,
-    lsn: u64,
+    pub lsn: u64,
 }
 
 impl Default for Bench {
@@ -45,7 +46,13 @@ impl Default for Bench {
         Bench {
             keys: Keyspace::new(16, sizes, budget),
             session: Session::new(1, Peer::default(), Duration::ZERO),
-            host: FakeHost { settings, metrics: Metrics::default(), engine: None },
+            host: FakeHost {
+                settings,
+                metrics: Metrics::default(),
+                engine: None,
+                disk: Disk::default(),
+                interrupts: false,
+            },
             random: StdRng::seed_from_u64(1),
             within: Within::Nothing,
             now_ms: START_MS,
@@ -111,6 +118,9 @@ pub struct FakeHost {
     pub settings: Settings,
     pub metrics: Metrics,
     pub engine: Option<Box<Engine>>,
+    pub disk: Disk,
+    /// Scripts that can be taken back are killed.
+    pub interrupts: bool,
 }
 
 impl Host for FakeHost {
@@ -164,12 +174,17 @@ impl Host for FakeHost {
         self.engine = Some(engine);
     }
 
-    fn script_interrupted(&mut self, _has_written: bool) -> bool {
-        false
+    fn script_interrupted(&mut self, has_written: bool) -> bool {
+        self.interrupts && !has_written
     }
 
-    fn fetch_now(&mut self, _keys: &mut Keyspace, _missing: &[Missing]) -> Result<(), Error> {
-        Err(Error::new("ERR nothing is on disk in this test"))
+    fn fetch_now(&mut self, keys: &mut Keyspace, missing: &[Missing]) -> Result<(), Error> {
+        for wanted in missing {
+            self.disk.spot_reads += 1;
+            let fetched = self.disk.read(keys, wanted);
+            keys.install(wanted, fetched);
+        }
+        Ok(())
     }
 
     fn load_chunk(&mut self, _object: ObjectId, _at: ChunkAt) -> Result<Arc<Chunk>, Error> {

@@ -321,3 +321,6 @@ fn run_queued(context: &mut Context, request: &[Bytes]) -> Reply {
         Err(_) => Error::constant("ERR the data of this command changed while it was read; try again").into(),
     }
 }
+
+#[cfg(test)]
+mod tests;
