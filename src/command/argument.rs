@@ -4,6 +4,11 @@ use bytes::Bytes;
 
 use crate::resp::{Error, parse_double};
 
+/// Redis' text for a COUNT that must be at least one.
+pub const COUNT_NOT_POSITIVE: Error = Error::constant("ERR count should be greater than 0");
+/// The same for a number of keys.
+pub const NUMKEYS_NOT_POSITIVE: Error = Error::constant("ERR numkeys should be greater than 0");
+
 /// Reads a signed 64-bit integer exactly as Redis' string2ll does: no spaces, no plus, no leading zeros.
 pub fn integer(text: &[u8]) -> Result<i64, Error> {
     strict_integer(text).ok_or(Error::NOT_AN_INTEGER)
@@ -40,20 +45,21 @@ pub fn is(text: &[u8], name: &str) -> bool {
 }
 
 /// Reads `numkeys` at `at` and answers the keys behind it and the rest.
-pub fn counted_keys<'a>(
-    request: &'a [Bytes],
-    at: usize,
-    not_positive: &'static str,
-) -> Result<(&'a [Bytes], &'a [Bytes]), Error> {
-    let count = integer(&request[at])?;
-    if count <= 0 {
-        return Err(Error::new(not_positive));
-    }
+pub fn counted_keys(request: &[Bytes], at: usize, not_positive: Error) -> Result<(&[Bytes], &[Bytes]), Error> {
+    let Ok(count @ 1..) = integer(&request[at]) else { return Err(not_positive) };
     let rest = &request[at + 1..];
     if count as u64 > rest.len() as u64 {
         return Err(Error::SYNTAX);
     }
     Ok(rest.split_at(count as usize))
+}
+
+/// The names for which `keep` holds, each once.
+pub fn distinct(names: &[Bytes], keep: impl Fn(&[u8]) -> bool) -> Vec<&[u8]> {
+    let mut kept: Vec<&[u8]> = names.iter().map(|name| &name[..]).filter(|name| keep(name)).collect();
+    kept.sort_unstable();
+    kept.dedup();
+    kept
 }
 
 /// Turns Redis' inclusive range of indexes, negative from the end, into (first, last) of `len` elements.

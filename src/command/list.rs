@@ -7,18 +7,14 @@ use bytes::Bytes;
 use crate::keyspace::{Kind, Side, Slot};
 use crate::resp::{Error, Reply};
 
-use super::argument::{counted_keys, integer, is, not_negative, range};
-use super::{Command, Context, Flag, Group, Keys, Outcome, Stop, Visitor, Wait, deadline, scan_list};
+use super::argument::{COUNT_NOT_POSITIVE, NUMKEYS_NOT_POSITIVE, counted_keys, integer, is, not_negative, range};
+use super::{Command, Context, Flag, Group, Keys, Outcome, Stop, Visitor, deadline, scan_list, wait_for};
 
 const PUSH: &[Flag] = &[Flag::Write, Flag::DenyOom, Flag::Fast];
 const POP: &[Flag] = &[Flag::Write, Flag::Fast];
 const READ: &[Flag] = &[Flag::ReadOnly];
 const BLOCK: &[Flag] = &[Flag::Write, Flag::Blocking];
 const BLOCK_AND_PUSH: &[Flag] = &[Flag::Write, Flag::DenyOom, Flag::Blocking];
-
-/// Redis' text for a COUNT that must be at least one.
-const COUNT_NOT_POSITIVE: Error = Error::constant("ERR count should be greater than 0");
-const NUMKEYS_NOT_POSITIVE: &str = "ERR numkeys should be greater than 0";
 
 pub const COMMANDS: &[Command] = &[
     Command {
@@ -681,7 +677,7 @@ fn move_item(
     let Some(source_slot) = context.keys.find_kind(source, Kind::List)? else {
         return match until {
             None => Ok(Reply::Null),
-            Some(until) => wait(context, std::slice::from_ref(source), until),
+            Some(until) => wait_for(context, std::slice::from_ref(source), until),
         };
     };
     let item = Bytes::copy_from_slice(context.keys.list_end(source_slot, from)?);
@@ -711,11 +707,10 @@ fn block_and_pop(context: &mut Context, request: &[Bytes], side: Side) -> Outcom
         let item = take_one(context, slot, side)?;
         return Ok(Reply::Array(vec![Reply::Bulk(key.clone()), Reply::Bulk(item)]));
     }
-    wait(context, keys, until)
+    wait_for(context, keys, until)
 }
 
 fn pop_many(context: &mut Context, request: &[Bytes], at: usize, timeout: Option<&Bytes>) -> Outcome {
-    let until = timeout.map(|timeout| deadline(timeout, context.now)).transpose()?;
     let (keys, rest) = counted_keys(request, at, NUMKEYS_NOT_POSITIVE)?;
     let (end, options) = rest.split_first().ok_or(Error::SYNTAX)?;
     let side = side(end)?;
@@ -727,20 +722,13 @@ fn pop_many(context: &mut Context, request: &[Bytes], at: usize, timeout: Option
         },
         _ => return Err(Error::SYNTAX.into()),
     };
+    let until = timeout.map(|timeout| deadline(timeout, context.now)).transpose()?;
     for key in keys {
         let Some(slot) = context.keys.find_kind(key, Kind::List)? else { continue };
         return take(context, slot, side, count, Some(key.clone()));
     }
     match until {
         None => Ok(Reply::NullArray),
-        Some(until) => wait(context, keys, until),
+        Some(until) => wait_for(context, keys, until),
     }
-}
-
-/// Parks the client, unless it is inside a transaction or a script: there, nothing is there at once.
-fn wait(context: &Context, keys: &[Bytes], until: Option<std::time::Duration>) -> Outcome {
-    if !context.may_block() {
-        return Ok(Reply::NullArray);
-    }
-    Err(Stop::Wait(Wait { keys: keys.to_vec(), until, timed_out: Reply::NullArray }))
 }

@@ -7,12 +7,21 @@
 pub mod argument;
 mod declare;
 pub mod glob;
+pub mod hash;
+pub mod limit;
 pub mod list;
+mod long_double;
+mod random;
 mod run;
+pub mod scan;
+pub mod set;
 mod table;
+#[cfg(test)]
+pub mod testing;
 mod transaction;
 mod wait;
 mod walk;
+pub mod zset;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +43,7 @@ pub use declare::{Command, Flag, Group, Keys};
 pub use run::{run, run_through};
 pub use table::{by_name, find, table};
 pub use transaction::{is_immediate, queue_in_transaction};
-pub use wait::{Wait, deadline};
+pub use wait::{Wait, deadline, wait_for};
 pub use walk::{Step, Visitor, Walk, scan_list};
 
 /// How a command ended.

@@ -6,10 +6,21 @@ use bytes::Bytes;
 
 use crate::resp::Error;
 
-use super::{Command, list};
+use super::{Command, hash, list, set, zset};
 
 /// The families; each declares its commands beside their code.
-const FAMILIES: &[&[Command]] = &[list::COMMANDS];
+const FAMILIES: &[&[Command]] = &[
+    hash::COMMANDS,
+    list::COMMANDS,
+    set::COMMANDS,
+    set::combine::COMMANDS,
+    zset::combine::COMMANDS,
+    zset::members::COMMANDS,
+    zset::pop::COMMANDS,
+    zset::range::COMMANDS,
+    zset::remove::COMMANDS,
+    zset::write::COMMANDS,
+];
 
 /// No command's name is longer, its subcommand's included.
 const NAME_BYTES_MAX: usize = 40;

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use crate::clock::Now;
 use crate::resp::{Error, Reply, parse_double};
 
+use super::{Context, Outcome, Stop};
+
 /// Redis takes no timeout that would overflow its clock; this is some 290 million years.
 const TIMEOUT_SECONDS_MAX: f64 = i64::MAX as f64 / 1000.0;
 
@@ -19,6 +21,14 @@ pub struct Wait {
     pub until: Option<Duration>,
     /// What is answered when the time is over.
     pub timed_out: Reply,
+}
+
+/// Parks the client, unless it is inside a transaction or a script: there, nothing is there at once.
+pub fn wait_for(context: &Context, keys: &[Bytes], until: Option<Duration>) -> Outcome {
+    if !context.may_block() {
+        return Ok(Reply::NullArray);
+    }
+    Err(Stop::Wait(Wait { keys: keys.to_vec(), until, timed_out: Reply::NullArray }))
 }
 
 /// Reads a timeout in seconds, which may be fractional, into a moment; 0 is for ever.

@@ -110,6 +110,11 @@ impl<V: Weigh> Fields<V> {
         Some(value)
     }
 
+    /// What one name costs in memory, its value apart.
+    pub fn name_bytes(name: &[u8]) -> usize {
+        name.len() + ENTRY_OVERHEAD_BYTES
+    }
+
     /// Visits all in the order of their hashes.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &V)> {
         self.entries.iter().map(|(key, value)| (&*key.name, value))

@@ -14,6 +14,8 @@ mod objects;
 mod ordered;
 pub mod recovery;
 pub mod save;
+#[cfg(test)]
+mod tests;
 mod value;
 mod watch;
 mod zset;
@@ -251,6 +253,28 @@ impl Keyspace {
         }
         self.resident(slot)?;
         Ok(Some(slot))
+    }
+
+    /// Finds several keys, each of one of these types, in memory; what is not is named all at once.
+    pub fn find_all(&mut self, keys: &[impl AsRef<[u8]>], kinds: &[Kind]) -> Result<Vec<Option<Slot>>, Miss> {
+        let mut missing = Vec::new();
+        let mut slots = Vec::with_capacity(keys.len());
+        for key in keys {
+            let slot = self.find(key.as_ref());
+            if let Some(slot) = slot {
+                if !kinds.contains(&self.objects[slot].value.kind()) {
+                    return Err(Miss::WrongType);
+                }
+                match self.resident(slot) {
+                    Err(Miss::Fetch(more)) => missing.extend(more),
+                    other => other?,
+                }
+            }
+            slots.push(slot);
+        }
+        missing.sort_unstable();
+        missing.dedup();
+        if missing.is_empty() { Ok(slots) } else { Err(Miss::Fetch(missing)) }
     }
 
     /// Finds a key of one type, or makes it. Call it after everything else that can fail.

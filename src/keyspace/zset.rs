@@ -67,6 +67,11 @@ impl Zset {
         self.scores.memory_bytes() + self.scores.len() * ORDER_OVERHEAD_BYTES
     }
 
+    /// What one member costs in memory.
+    pub fn member_bytes(member: &[u8]) -> usize {
+        Fields::<f64>::name_bytes(member) + ORDER_OVERHEAD_BYTES
+    }
+
     pub fn score(&self, member: &[u8]) -> Option<f64> {
         self.scores.get(member).copied()
     }
@@ -91,6 +96,11 @@ impl Zset {
         let score = self.scores.remove(member)?;
         self.order.remove_by(|ranked| ranked.compare(score, member)).expect("every member stands in the order");
         Some(score)
+    }
+
+    /// The member with this many before it in the order, and its score.
+    pub fn select(&self, rank: usize) -> Option<(&[u8], f64)> {
+        self.iter_from_rank(rank).next()
     }
 
     /// How many members stand before this one.

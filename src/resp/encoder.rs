@@ -38,6 +38,16 @@ pub fn encode(reply: &Reply, protocol: Protocol, output: &mut Vec<u8>) {
                 encode(value, protocol, output);
             }
         }
+        Reply::Pairs(pairs) => {
+            header(b'*', if resp3 { pairs.len() } else { pairs.len() * 2 }, output);
+            for (first, second) in pairs {
+                if resp3 {
+                    header(b'*', 2, output);
+                }
+                encode(first, protocol, output);
+                encode(second, protocol, output);
+            }
+        }
         Reply::Scored(members) => {
             header(b'*', if resp3 { members.len() } else { members.len() * 2 }, output);
             for (member, score) in members {
@@ -157,6 +167,11 @@ mod tests {
             "*2\r\n$1\r\na\r\n:1\r\n",
             "%1\r\n$1\r\na\r\n:1\r\n",
         );
+        check(
+            Reply::Pairs(vec![(Reply::bulk("a"), Reply::Integer(1))]),
+            "*2\r\n$1\r\na\r\n:1\r\n",
+            "*1\r\n*2\r\n$1\r\na\r\n:1\r\n",
+        );
         check(Reply::Map(vec![]), "*0\r\n", "%0\r\n");
         check(Reply::Set(pair()), "*2\r\n$1\r\na\r\n:1\r\n", "~2\r\n$1\r\na\r\n:1\r\n");
         check(Reply::Push(pair()), "*2\r\n$1\r\na\r\n:1\r\n", ">2\r\n$1\r\na\r\n:1\r\n");
@@ -192,6 +207,7 @@ mod tests {
             prop_oneof![
                 many().prop_map(Reply::Array),
                 (0..4_usize).prop_map(move |count| Reply::Set(distinct(count).collect())),
+                many().prop_map(move |values| Reply::Pairs(distinct(values.len()).zip(values).collect())),
                 many().prop_map(move |values| Reply::Map(distinct(values.len()).zip(values).collect())),
             ]
         })
@@ -210,7 +226,7 @@ mod tests {
             Reply::Bulk(bytes) | Reply::Verbatim(bytes) => Frame2::BulkString(bytes.clone()),
             Reply::Null | Reply::NullArray => Frame2::Null,
             Reply::Array(replies) | Reply::Set(replies) | Reply::Push(replies) => array(replies),
-            Reply::Map(pairs) => {
+            Reply::Map(pairs) | Reply::Pairs(pairs) => {
                 Frame2::Array(pairs.iter().flat_map(|(key, value)| [in_resp2(key), in_resp2(value)]).collect())
             }
             Reply::Scored(members) => Frame2::Array(
@@ -245,6 +261,9 @@ mod tests {
                 let data: FrameMap<Frame3, Frame3> =
                     pairs.iter().map(|(key, value)| (in_resp3(key), in_resp3(value))).collect();
                 Frame3::Map { data, attributes: None }
+            }
+            Reply::Pairs(pairs) => {
+                array(pairs.iter().map(|(first, second)| array(vec![in_resp3(first), in_resp3(second)])).collect())
             }
             Reply::Scored(members) => {
                 array(members.iter().map(|(member, score)| array(vec![bulk(member), double(*score)])).collect())

@@ -36,6 +36,8 @@ pub enum Reply {
     Array(Vec<Reply>),
     /// RESP2: a flat array of keys and values; RESP3: `%`.
     Map(Vec<(Reply, Reply)>),
+    /// Pairs that are no map, as their keys may come twice. RESP2: a flat array; RESP3: an array of arrays of two.
+    Pairs(Vec<(Reply, Reply)>),
     /// RESP2: an array; RESP3: `~`.
     Set(Vec<Reply>),
     /// Members with scores. RESP2: one flat array of bulk strings; RESP3: an array of `[member, double]`.

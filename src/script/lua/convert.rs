@@ -62,7 +62,18 @@ pub unsafe fn push_reply(lua: State, reply: &Reply, protocol: Protocol) {
             }
             raw::set(lua, "map");
         }
-        Reply::Map(pairs) => {
+        Reply::Pairs(pairs) if resp3 => {
+            ffi::lua_createtable(lua, 0, 0);
+            for (index, (first, second)) in pairs.iter().enumerate() {
+                ffi::lua_createtable(lua, 0, 0);
+                push_reply(lua, first, protocol);
+                ffi::lua_rawseti_(lua, -2, 1);
+                push_reply(lua, second, protocol);
+                ffi::lua_rawseti_(lua, -2, 2);
+                ffi::lua_rawseti_(lua, -2, index as i32 + 1);
+            }
+        }
+        Reply::Map(pairs) | Reply::Pairs(pairs) => {
             ffi::lua_createtable(lua, 0, 0);
             for (index, (key, value)) in pairs.iter().enumerate() {
                 push_reply(lua, key, protocol);
