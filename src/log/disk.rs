@@ -66,7 +66,11 @@ impl Directory {
     pub fn create(&self, path: &Path, bytes: u64) -> io::Result<File> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
         match self.reserve(&file, bytes) {
-            Ok(()) => Ok(file),
+            Ok(()) => {
+                #[cfg(test)]
+                super::tests::disk_image::forget(&file);
+                Ok(file)
+            }
             Err(error) => {
                 fs::remove_file(path)?;
                 Err(error)
@@ -100,7 +104,18 @@ pub(super) fn write_zeros(file: &File, bytes: u64, keep_going: impl Fn() -> bool
         finish_writeback(file, offset, offset + step as u64);
         offset += step as u64;
     }
-    file.sync_data()
+    sync_data(file)
+}
+
+/// Makes what a file holds durable.
+pub(super) fn sync_data(file: &File) -> io::Result<()> {
+    // What was written while the sync ran may have been left out, so tests count what was there before.
+    #[cfg(test)]
+    let before = super::tests::disk_image::contents(file);
+    file.sync_data()?;
+    #[cfg(test)]
+    super::tests::disk_image::remember(file, before);
+    Ok(())
 }
 
 fn reserve(file: &File, bytes: u64) -> io::Result<()> {
