@@ -45,6 +45,8 @@ fn survive(seed: u64) -> u64 {
             replay_after,
             checkpoint_lsn: replay_after,
             salt_seed: seed * 100 + start,
+            // Under `always` the syncs run beside the appends, and the cut comes in the middle of one.
+            policy: if chance.random_bool(0.5) { SyncPolicy::Always } else { SyncPolicy::No },
             ..options(disk.path())
         };
         let (mut log, frames, recovered) = open(&options).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
@@ -61,10 +63,11 @@ fn survive(seed: u64) -> u64 {
                 log.trim(replay_after + 1);
             }
         }
-        promised = log.durable();
         append_turns(&mut log, &mut chance);
         written = log.next_lsn() - 1;
+        let durability = log.durability();
         drop(log);
+        promised = durability.durable();
         if chance.random_bool(0.3) {
             // Only the process died: the kernel has everything, but the disk no more than before.
             promised = written;
@@ -88,6 +91,6 @@ fn append_turns(log: &mut Log, chance: &mut StdRng) {
 
 #[test]
 fn what_was_durable_survives_any_power_cut() {
-    let cuts: u64 = (0..60).map(survive).sum();
-    assert!(cuts > 30, "the simulation tears something: {cuts}");
+    let cuts: u64 = (0..40).map(survive).sum();
+    assert!(cuts > 20, "the simulation tears something: {cuts}");
 }
