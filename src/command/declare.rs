@@ -167,7 +167,8 @@ impl Command {
             }
             if token.starts_with('<') {
                 alternatives += 1;
-                needed += i32::from(depth == 0);
+                // One inside another is not needed beside it.
+                needed += i32::from(depth == 0 && alternatives == 1);
             }
             if depth == 0 && alternatives == 0 {
                 if token == "..." {
@@ -177,7 +178,7 @@ impl Command {
                 }
             }
             depth -= token.chars().filter(|c| *c == ']').count() as i32;
-            alternatives -= i32::from(token.ends_with('>'));
+            alternatives -= token.chars().rev().take_while(|c| *c == '>').count() as i32;
         }
         if open { -(words + needed) } else { words + needed }
     }

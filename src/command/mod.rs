@@ -5,11 +5,20 @@
 //! stops it before its first write ([`Stop::Fetch`]), and it is run again once that has been brought in.
 
 pub mod argument;
+mod category;
+pub mod connection;
+pub mod container;
 mod declare;
+mod document;
 pub mod glob;
+mod help;
 pub mod list;
+pub mod pubsub;
 mod run;
+pub mod server;
 mod table;
+#[cfg(test)]
+pub mod testing;
 mod wait;
 mod walk;
 
@@ -30,10 +39,14 @@ use crate::session::{ClientId, Session};
 use crate::settings::Settings;
 
 pub use declare::{Command, Flag, Group, Keys};
+pub use document::{documentation, examples};
 pub use run::{run, run_through};
 pub use table::{by_name, find, table};
 pub use wait::{Wait, deadline};
 pub use walk::{Step, Visitor, Walk, scan_list};
+
+/// The Redis whose behaviour is followed: HELLO and INFO tell it to clients that compare versions.
+pub const REDIS_VERSION: &str = "7.2.4";
 
 /// How a command ended.
 pub type Outcome = Result<Reply, Stop>;

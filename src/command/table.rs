@@ -6,10 +6,22 @@ use bytes::Bytes;
 
 use crate::resp::Error;
 
-use super::{Command, list};
+use super::{Command, connection, list, pubsub, server};
 
 /// The families; each declares its commands beside their code.
-const FAMILIES: &[&[Command]] = &[list::COMMANDS];
+const FAMILIES: &[&[Command]] = &[
+    connection::COMMANDS,
+    connection::LOGIN_COMMANDS,
+    connection::client::COMMANDS,
+    list::COMMANDS,
+    pubsub::COMMANDS,
+    server::COMMANDS,
+    server::access::COMMANDS,
+    server::alone::COMMANDS,
+    server::config::COMMANDS,
+    server::diagnosis::COMMANDS,
+    server::table::COMMANDS,
+];
 
 /// No command's name is longer, its subcommand's included.
 const NAME_BYTES_MAX: usize = 40;
