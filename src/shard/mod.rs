@@ -2,6 +2,7 @@
 
 mod background;
 pub mod directory;
+pub mod info;
 mod pubsub;
 mod waiters;
 
