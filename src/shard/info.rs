@@ -230,7 +230,7 @@ fn server(view: &View, lines: &mut Lines) {
     let hz = view.settings.matching(|name| name == "hz").pop().map(|(_, value)| value).unwrap_or_default();
     lines.put("hz", &hz);
     lines.put("configured_hz", &hz);
-    lines.put("lru_clock", facts.now.wall_us / 1_000_000 & LRU_CLOCK_MAX);
+    lines.put("lru_clock", (facts.now.wall_us / 1_000_000) & LRU_CLOCK_MAX);
     lines.put("executable", &identity.executable);
     lines.put("config_file", &identity.config_file);
     lines.put("io_threads_active", 0);

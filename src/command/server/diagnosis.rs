@@ -48,7 +48,6 @@ pub const COMMANDS: &[Command] = &[
         run: |_, _| Ok(Reply::Verbatim(Bytes::from_static(MEMORY_ADVICE.as_bytes()))),
         summary: "Says where the memory's figures are.",
         since: "4.0.0",
-        flags: &[Flag::Stale],
         examples: &["MEMORY DOCTOR"],
         ..A_LOOK
     },
@@ -57,7 +56,6 @@ pub const COMMANDS: &[Command] = &[
         run: |_, _| Ok(Reply::Ok),
         summary: "Does nothing: the allocator gives memory back by itself.",
         since: "4.0.0",
-        flags: &[Flag::Stale],
         examples: &["MEMORY PURGE"],
         ..A_LOOK
     },
