@@ -6,12 +6,22 @@ use bytes::Bytes;
 
 use crate::resp::Error;
 
-use super::{Command, hash, list, set, zset};
+use super::{Command, connection, hash, list, pubsub, server, set, zset};
 
 /// The families; each declares its commands beside their code.
 const FAMILIES: &[&[Command]] = &[
+    connection::COMMANDS,
+    connection::LOGIN_COMMANDS,
+    connection::client::COMMANDS,
     hash::COMMANDS,
     list::COMMANDS,
+    pubsub::COMMANDS,
+    server::COMMANDS,
+    server::access::COMMANDS,
+    server::alone::COMMANDS,
+    server::config::COMMANDS,
+    server::diagnosis::COMMANDS,
+    server::table::COMMANDS,
     set::COMMANDS,
     set::combine::COMMANDS,
     zset::combine::COMMANDS,

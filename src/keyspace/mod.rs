@@ -753,7 +753,8 @@ impl Keyspace {
         } {
             self.stale.push_back((self.lsn, Stale::Value { name, object: object.id, pieces: object.pieces }));
         }
-        let mut grave = Grave::Value { object: object.id, value: object.value, accounted_bytes: object.accounted_bytes };
+        let mut grave =
+            Grave::Value { object: object.id, value: object.value, accounted_bytes: object.accounted_bytes };
         self.memory.dying_bytes += object.accounted_bytes;
         if !small || self.take_apart(&mut grave, usize::MAX) {
             self.graves.push_back(grave);

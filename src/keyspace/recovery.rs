@@ -152,6 +152,7 @@ impl Recovery {
             if let Value::List(list) = &keyspace.objects[*slot].value
                 && !list.adds_up()
             {
+                eprintln!("DEBUG {} {:?}", keyspace.objects[*slot].id, list);
                 return Err(Corrupt("a list's chunks do not add up to its length"));
             }
         }

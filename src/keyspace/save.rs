@@ -22,9 +22,16 @@ const LONG_KEY_PREFIX_BYTES: usize = 64;
 /// Something dead that is taken apart in steps.
 #[derive(Debug)]
 pub enum Grave {
-    Value { object: ObjectId, value: Value, accounted_bytes: usize },
+    Value {
+        object: ObjectId,
+        value: Value,
+        accounted_bytes: usize,
+    },
     /// A flushed database: its objects are found through its keys.
-    Database { namespace: u64, keys: Ordered<(u64, Slot), ()> },
+    Database {
+        namespace: u64,
+        keys: Ordered<(u64, Slot), ()>,
+    },
 }
 
 /// Something on disk that is to be deleted.
