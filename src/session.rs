@@ -37,8 +37,12 @@ pub enum ReplyMode {
 #[derive(Debug, Default)]
 pub struct Transaction {
     pub queue: Vec<Vec<Bytes>>,
+    /// What the queue takes.
+    pub bytes: usize,
     /// A command could not be queued: EXEC will refuse.
     pub aborted: bool,
+    /// How often EXEC has asked for data so far.
+    pub fetches: u8,
 }
 
 /// See the module.
@@ -58,6 +62,8 @@ pub struct Session {
     pub transaction: Option<Transaction>,
     /// What WATCH named: (database, key).
     pub watching: Vec<(usize, Box<[u8]>)>,
+    /// How often the script that is being run has begun again to have data fetched.
+    pub script_attempts: u8,
     pub channels: BTreeSet<Bytes>,
     pub patterns: BTreeSet<Bytes>,
     /// On the monotonic clock.
@@ -86,6 +92,7 @@ impl Session {
             no_touch: false,
             transaction: None,
             watching: Vec::new(),
+            script_attempts: 0,
             channels: BTreeSet::new(),
             patterns: BTreeSet::new(),
             connected_at: now,

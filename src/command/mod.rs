@@ -20,8 +20,10 @@ pub mod pubsub;
 mod random;
 mod run;
 pub mod scan;
+pub mod scripting;
 pub mod server;
 pub mod set;
+mod stock_scripts;
 mod table;
 #[cfg(test)]
 pub mod testing;
@@ -50,7 +52,7 @@ pub use declare::{Command, Flag, Group, Keys};
 pub use document::{documentation, examples};
 pub use run::{run, run_through};
 pub use table::{by_name, find, table};
-pub use transaction::{is_immediate, queue_in_transaction};
+pub use transaction::{drop_transaction, is_immediate, may_need_room, queue_in_transaction};
 pub use wait::{Wait, deadline, wait_for};
 pub use walk::{Step, Visitor, Walk, scan_list};
 

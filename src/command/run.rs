@@ -19,7 +19,11 @@ pub fn run_through(context: &mut Context, command: &Command, request: &[Bytes]) 
     for _ in 0..ATTEMPTS_MAX {
         match (command.run)(context, request) {
             Err(Stop::Fetch(missing)) => context.host.fetch_now(context.keys, &missing)?,
-            Err(Stop::Walk(walk)) => return walk.run_now(context),
+            Err(Stop::Walk(walk)) => match walk.run_now(context) {
+                // The end of a walk may change a chunk that was only read: with it in memory the walk ends well.
+                Err(Stop::Fetch(missing)) => context.host.fetch_now(context.keys, &missing)?,
+                other => return other,
+            },
             other => return other,
         }
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::resp::Error;
 
-use super::{Command, connection, hash, list, pubsub, server, set, zset};
+use super::{Command, connection, hash, list, pubsub, scripting, server, set, transaction, zset};
 
 /// The families; each declares its commands beside their code.
 const FAMILIES: &[&[Command]] = &[
@@ -22,8 +22,10 @@ const FAMILIES: &[&[Command]] = &[
     server::config::COMMANDS,
     server::diagnosis::COMMANDS,
     server::table::COMMANDS,
+    scripting::COMMANDS,
     set::COMMANDS,
     set::combine::COMMANDS,
+    transaction::COMMANDS,
     zset::combine::COMMANDS,
     zset::members::COMMANDS,
     zset::pop::COMMANDS,

@@ -188,6 +188,11 @@ impl Keyspace {
         self.refusing = refuse;
     }
 
+    /// Tells whether writes are refused.
+    pub fn refuses_writes(&self) -> bool {
+        self.refusing
+    }
+
     /// Goes on in another database, as SELECT inside a script does.
     pub fn select(&mut self, database: usize) {
         self.database = database;

@@ -81,7 +81,7 @@ impl Shard {
             clock,
             started: clock.now().mono,
             script_began: None,
-            run_id,
+            identity: super::info::Identity::read(run_id, String::new()),
         };
         Ok(Shard {
             keys,
