@@ -166,9 +166,8 @@ impl Command {
                 depth += token.chars().filter(|c| *c == '[').count() as i32;
             }
             if token.starts_with('<') {
+                needed += i32::from(depth == 0 && alternatives == 0);
                 alternatives += 1;
-                // One inside another is not needed beside it.
-                needed += i32::from(depth == 0 && alternatives == 1);
             }
             if depth == 0 && alternatives == 0 {
                 if token == "..." {
@@ -178,7 +177,7 @@ impl Command {
                 }
             }
             depth -= token.chars().filter(|c| *c == ']').count() as i32;
-            alternatives -= token.chars().rev().take_while(|c| *c == '>').count() as i32;
+            alternatives -= token.chars().filter(|c| *c == '>').count() as i32;
         }
         if open { -(words + needed) } else { words + needed }
     }
