@@ -152,3 +152,51 @@ fn greeting(session: &Session) -> Reply {
     ];
     Reply::Map(fields.into_iter().map(|(name, value)| (Reply::bulk(name), value)).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_admitted;
+    use crate::command::testing::Bench;
+    use crate::resp::Protocol;
+
+    fn locked() -> Bench {
+        let mut bench = Bench::default();
+        bench.host.settings.requirepass = Some("secret".to_owned());
+        bench.session.authenticated = false;
+        bench
+    }
+
+    #[test]
+    fn only_the_whole_password_of_the_only_user_is_right() {
+        let mut bench = locked();
+        for line in ["AUTH secre", "AUTH secret2", "AUTH \"\"", "AUTH somebody secret", "HELLO 3 AUTH default x"] {
+            assert!(bench.resp2(line).starts_with("-WRONGPASS "), "{line}");
+            assert!(!is_admitted(&bench.host.settings, &bench.session), "{line}");
+        }
+        assert_eq!(bench.resp2("AUTH default secret"), "+OK\r\n");
+        assert!(is_admitted(&bench.host.settings, &bench.session));
+    }
+
+    #[test]
+    fn hello_changes_nothing_before_the_login() {
+        let mut bench = locked();
+        assert!(bench.resp2("HELLO 3 SETNAME a").starts_with("-NOAUTH HELLO must be called"));
+        assert_eq!((bench.session.protocol, bench.session.name.len()), (Protocol::Resp2, 0));
+        bench.run("HELLO 3 SETNAME a AUTH default secret");
+        assert_eq!((bench.session.protocol, &bench.session.name[..]), (Protocol::Resp3, &b"a"[..]));
+    }
+
+    #[test]
+    fn reset_logs_out_and_forgets_all_but_the_library() {
+        let mut bench = locked();
+        for line in ["AUTH secret", "SELECT 3", "HELLO 3 SETNAME a", "CLIENT SETINFO lib-ver 1", "CLIENT REPLY OFF"] {
+            bench.run(line);
+        }
+        bench.run("RESET");
+        let session = &bench.session;
+        assert!(!session.authenticated && session.name.is_empty() && session.database == 0);
+        assert_eq!(session.protocol, Protocol::Resp2);
+        assert_eq!(session.reply_mode, crate::session::ReplyMode::On);
+        assert_eq!(&session.library_version[..], b"1");
+    }
+}
