@@ -124,8 +124,7 @@ fn apply(settings: &Settings, limits: &server::Limits) {
 
 /// Gives every declared command's example, a line of JSON each.
 fn command_examples() -> String {
-    // Filled from the command table once it is there.
-    String::new()
+    millpond::command::examples()
 }
 
 /// Sends PING, after AUTH if there is a password, and says what is wrong with the answer.

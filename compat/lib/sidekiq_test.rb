@@ -73,12 +73,17 @@ class SidekiqTest
 
   # Returns the listed processes without those that were killed and stay listed until their heartbeats expire.
   def living_processes
-    Sidekiq::ProcessSet.new.reject { |process| @killed.include?(process["pid"]) }
+    Sidekiq::ProcessSet.new.reject { |process| @killed.include?(process.identity) }
+  end
+
+  # Returns how many jobs the killed ones had at their last heartbeats, and have as long as these do not expire.
+  def busy_of_killed
+    @killed.sum { |identity| wire.call("HGET", identity, "busy").to_i }
   end
 
   # Kills a worker as the kernel does when memory runs out.
   def kill_worker(worker)
-    @killed << worker.pid
+    @killed << process_of(worker).identity
     figures.equal("the worker ends by", worker.stop("KILL"), "KILL")
   end
 
@@ -119,9 +124,10 @@ class SidekiqTest
     figures.reaches("Stats.failed grew by", failed) { Sidekiq::Stats.new.failed - before.failed }
   end
 
-  # Returns the ids of the jobs that are running, by the last heartbeats.
+  # Returns the ids of the jobs that are running, by the last heartbeats of the living.
   def working_jids
-    Sidekiq::WorkSet.new.map { |_, _, work| work.respond_to?(:job) ? work.job.jid : work["payload"]["jid"] }.sort
+    living = Sidekiq::WorkSet.new.reject { |identity, _, _| @killed.include?(identity) }
+    living.map { |_, _, work| work.respond_to?(:job) ? work.job.jid : work["payload"]["jid"] }.sort
   end
 
   # Returns the job ids in a queue as they lie there, newest first.

@@ -5,16 +5,23 @@
 //! stops it before its first write ([`Stop::Fetch`]), and it is run again once that has been brought in.
 
 pub mod argument;
+mod category;
+pub mod connection;
+pub mod container;
 mod declare;
+mod document;
 pub mod glob;
 pub mod hash;
+mod help;
 pub mod limit;
 pub mod list;
 mod long_double;
+pub mod pubsub;
 mod random;
 mod run;
 pub mod scan;
 pub mod scripting;
+pub mod server;
 pub mod set;
 mod stock_scripts;
 mod table;
@@ -44,11 +51,15 @@ use crate::session::{ClientId, Session};
 use crate::settings::Settings;
 
 pub use declare::{Command, Flag, Group, Keys};
+pub use document::{documentation, examples};
 pub use run::{run, run_through};
 pub use table::{by_name, find, table};
 pub use transaction::{drop_transaction, is_immediate, may_need_room, queue_in_transaction};
 pub use wait::{Wait, deadline, wait_for};
 pub use walk::{Step, Visitor, Walk, scan_list};
+
+/// The Redis whose behaviour is followed: HELLO and INFO tell it to clients that compare versions.
+pub const REDIS_VERSION: &str = "7.2.4";
 
 /// How a command ended.
 pub type Outcome = Result<Reply, Stop>;

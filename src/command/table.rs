@@ -6,12 +6,22 @@ use bytes::Bytes;
 
 use crate::resp::Error;
 
-use super::{Command, hash, list, scripting, set, transaction, zset};
+use super::{Command, connection, hash, list, pubsub, scripting, server, set, transaction, zset};
 
 /// The families; each declares its commands beside their code.
 const FAMILIES: &[&[Command]] = &[
+    connection::COMMANDS,
+    connection::LOGIN_COMMANDS,
+    connection::client::COMMANDS,
     hash::COMMANDS,
     list::COMMANDS,
+    pubsub::COMMANDS,
+    server::COMMANDS,
+    server::access::COMMANDS,
+    server::alone::COMMANDS,
+    server::config::COMMANDS,
+    server::diagnosis::COMMANDS,
+    server::table::COMMANDS,
     scripting::COMMANDS,
     set::COMMANDS,
     set::combine::COMMANDS,

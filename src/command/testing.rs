@@ -1,6 +1,7 @@
-//! A keyspace with a session and a host that only has settings, so that a test can say `run("SET a 1")` and look at the
+//! A keyspace with a session and a host without a server, so that a test can say `run("SET a 1")` and look at the
 //! reply.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::session::{ClientId, Peer, Session};
 use crate::settings::{Profile, Settings};
 
 use super::testing_disk::Disk;
-use super::{Context, Host, Stop, Within, run};
+use super::{Context, Host, Stop, Within, glob, run};
 
 /// The time at which a test begins.
 pub const START_MS: u64 = 1_700_000_000_000;
@@ -46,13 +47,7 @@ impl Default for Bench {
         Bench {
             keys: Keyspace::new(16, sizes, budget),
             session: Session::new(1, Peer::default(), Duration::ZERO),
-            host: FakeHost {
-                settings,
-                metrics: Metrics::default(),
-                engine: None,
-                disk: Disk::default(),
-                interrupts: false,
-            },
+            host: FakeHost::new(settings),
             random: StdRng::seed_from_u64(1),
             within: Within::Nothing,
             now_ms: START_MS,
@@ -113,7 +108,7 @@ impl Bench {
     }
 }
 
-/// A host that answers for nothing but settings, metrics and the script engine.
+/// A host around nothing: it keeps who listens and which other clients there are, and notes what it was asked to do.
 pub struct FakeHost {
     pub settings: Settings,
     pub metrics: Metrics,
@@ -121,6 +116,32 @@ pub struct FakeHost {
     pub disk: Disk,
     /// Scripts that can be taken back are killed.
     pub interrupts: bool,
+    /// In the order of their numbers.
+    pub others: Vec<Session>,
+    pub killed: Vec<ClientId>,
+    pub unblocked: Vec<(ClientId, bool)>,
+    pub stopped: bool,
+    pub slept: Duration,
+    /// Name, and whether it is a pattern → who listens.
+    listeners: BTreeMap<(Bytes, bool), BTreeSet<ClientId>>,
+}
+
+impl FakeHost {
+    fn new(settings: Settings) -> FakeHost {
+        FakeHost {
+            settings,
+            metrics: Metrics::default(),
+            engine: None,
+            disk: Disk::default(),
+            interrupts: false,
+            others: Vec::new(),
+            killed: Vec::new(),
+            unblocked: Vec::new(),
+            stopped: false,
+            slept: Duration::ZERO,
+            listeners: BTreeMap::new(),
+        }
+    }
 }
 
 impl Host for FakeHost {
@@ -128,42 +149,54 @@ impl Host for FakeHost {
         &self.settings
     }
 
-    fn configure(&mut self, _pairs: &[(&[u8], &[u8])]) -> Result<(), Error> {
-        Ok(())
+    fn configure(&mut self, pairs: &[(&[u8], &[u8])]) -> Result<(), Error> {
+        self.settings.config_set(pairs).map(drop).map_err(Error::new)
     }
 
     fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    fn info(&self, _keys: &Keyspace, _session: &Session, _sections: &[String]) -> String {
-        String::new()
+    fn info(&self, _keys: &Keyspace, _session: &Session, sections: &[String]) -> String {
+        sections.join(" ")
     }
 
     fn sessions(&self) -> Vec<&Session> {
-        Vec::new()
+        self.others.iter().collect()
     }
 
-    fn kill(&mut self, _client: ClientId) -> bool {
-        false
+    fn kill(&mut self, client: ClientId) -> bool {
+        self.killed.push(client);
+        self.others.iter().any(|other| other.id == client)
     }
 
-    fn unblock(&mut self, _client: ClientId, _with_error: bool) -> bool {
-        false
+    fn unblock(&mut self, client: ClientId, with_error: bool) -> bool {
+        self.unblocked.push((client, with_error));
+        self.others.iter().any(|other| other.id == client && other.blocked)
     }
 
-    fn publish(&mut self, _caller: &Session, _channel: &[u8], _message: &[u8]) -> i64 {
-        0
+    fn publish(&mut self, _caller: &Session, channel: &[u8], _message: &[u8]) -> i64 {
+        let hears =
+            |(name, pattern): &(Bytes, bool)| if *pattern { glob::matches(name, channel) } else { name == channel };
+        self.listeners.iter().filter(|(name, _)| hears(name)).map(|(_, clients)| clients.len() as i64).sum()
     }
 
-    fn listen(&mut self, _client: ClientId, _name: &Bytes, _pattern: bool, _on: bool) {}
+    fn listen(&mut self, client: ClientId, name: &Bytes, pattern: bool, on: bool) {
+        let key = (name.clone(), pattern);
+        let clients = self.listeners.entry(key.clone()).or_default();
+        assert!(if on { clients.insert(client) } else { clients.remove(&client) }, "the host is told of changes only");
+        if clients.is_empty() {
+            self.listeners.remove(&key);
+        }
+    }
 
     fn channels(&self) -> Vec<(Bytes, usize)> {
-        Vec::new()
+        let channels = self.listeners.iter().filter(|((_, pattern), _)| !pattern);
+        channels.map(|((name, _), clients)| (name.clone(), clients.len())).collect()
     }
 
     fn pattern_count(&self) -> usize {
-        0
+        self.listeners.keys().filter(|(_, pattern)| *pattern).count()
     }
 
     fn take_engine(&mut self) -> Option<Box<Engine>> {
@@ -191,7 +224,11 @@ impl Host for FakeHost {
         Err(Error::new("ERR nothing is on disk in this test"))
     }
 
-    fn shut_down(&mut self) {}
+    fn shut_down(&mut self) {
+        self.stopped = true;
+    }
 
-    fn sleep(&mut self, _time: Duration) {}
+    fn sleep(&mut self, time: Duration) {
+        self.slept += time;
+    }
 }

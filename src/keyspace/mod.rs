@@ -41,7 +41,7 @@ use self::list::{ChunkAt, ListEvents};
 use self::memory::Batches;
 use self::objects::{OBJECT_OVERHEAD_BYTES, Objects, RowName, Stored};
 use self::ordered::Ordered;
-use self::save::Grave;
+use self::save::{Grave, Stale};
 use self::watch::Watches;
 
 /// Chunks that a dying list may have and still be taken apart at once.
@@ -104,7 +104,7 @@ pub struct Keyspace {
     /// Objects in the order in which they became dirty: (frame, slot, id). Entries may be out of date.
     dirty: VecDeque<(Lsn, Slot, ObjectId)>,
     graves: VecDeque<Grave>,
-    stale: VecDeque<(Lsn, save::Stale)>,
+    stale: VecDeque<(Lsn, Stale)>,
     /// A namespace was given out that the store does not know of yet.
     databases_dirty: Lsn,
     batches: Batches,
@@ -741,7 +741,7 @@ impl Keyspace {
     }
 
     fn bury_unbound(&mut self, slot: Slot, namespace: u64) {
-        let object = self.objects.remove(slot);
+        let object = *self.objects.remove(slot);
         self.memory.keys_bytes -= OBJECT_OVERHEAD_BYTES + object.key.len();
         self.memory.values_bytes -= object.accounted_bytes;
         self.memory.cold -= object.accounted_cold;
@@ -749,17 +749,21 @@ impl Keyspace {
             Value::List(list) => list.chunk_count() <= CHUNKS_FREED_AT_ONCE,
             other => other.memory_bytes() <= BYTES_FREED_AT_ONCE,
         };
-        if object.stored == Stored::No && small {
-            if let Value::List(mut list) = object.value {
-                let (mut rows, mut loose) = (Vec::new(), Vec::new());
-                list.shrink(usize::MAX, &mut rows, &mut loose);
-                debug_assert!(rows.is_empty(), "a list without a row of its own has no chunk rows");
-                loose.into_iter().for_each(|id| self.batches.died(id));
-            }
-            return;
+        // The row of the key goes before those of a list's chunks: chunks without a list are garbage that a recovery finds,
+        // a list without chunks would be damage.
+        if let Some(name) = match object.stored {
+            Stored::No => None,
+            Stored::Here => Some(RowName { namespace, key: object.key.clone() }),
+            Stored::Elsewhere(name) => Some(*name),
+        } {
+            self.stale.push_back((self.lsn, Stale::Value { name, object: object.id, pieces: object.pieces }));
         }
+        let mut grave =
+            Grave::Value { object: object.id, value: object.value, accounted_bytes: object.accounted_bytes };
         self.memory.dying_bytes += object.accounted_bytes;
-        self.graves.push_back(Grave::Object { died: self.lsn, namespace, object });
+        if !small || self.take_apart(&mut grave, usize::MAX) {
+            self.graves.push_back(grave);
+        }
     }
 
     fn lookup(&self, database: usize, key: &[u8]) -> Option<Slot> {

@@ -85,10 +85,8 @@ impl Recovery {
         let long_key = reader.bytes()?;
         let key: Box<[u8]> = if tag == layout::SHORT_KEY { name.rest().into() } else { long_key.into() };
         let Some(database) = keyspace.databases.iter().position(|database| database.namespace == namespace) else {
-            keyspace.stale.push_back((0, Stale::Key(RowName { namespace, key })));
-            if pieces > 0 {
-                keyspace.stale.push_back((0, Stale::Pieces { object: id, count: pieces }));
-            }
+            let stale = Stale::Value { name: RowName { namespace, key }, object: id, pieces };
+            keyspace.stale.push_back((self.complete + 1, stale));
             return Ok(());
         };
         if hash != hash64(&key) {
@@ -137,7 +135,7 @@ impl Recovery {
             _ => None,
         });
         let Some((slot, list)) = list else {
-            keyspace.stale.push_back((0, Stale::Dir { object, base, id: None }));
+            keyspace.stale.push_back((self.complete + 1, Stale::Chunk { object, base, id: None }));
             return Ok(());
         };
         if let Some(id) = list.load_row(base, row)? {
@@ -154,6 +152,7 @@ impl Recovery {
             if let Value::List(list) = &keyspace.objects[*slot].value
                 && !list.adds_up()
             {
+                eprintln!("DEBUG {} {:?}", keyspace.objects[*slot].id, list);
                 return Err(Corrupt("a list's chunks do not add up to its length"));
             }
         }

@@ -14,16 +14,18 @@ use super::{Keyspace, Kind};
 
 /// Entries of a dead value that are freed in one step, so that a step stays well under a millisecond.
 const SWEEP_ENTRIES: usize = 1024;
+/// Taking a chunk apart costs as much as so many entries.
+const CHUNK_ENTRIES: usize = 4;
 /// A key longer than [`KEY_BYTES_MAX`] keeps this much of its beginning in its row's name.
 const LONG_KEY_PREFIX_BYTES: usize = 64;
 
 /// Something dead that is taken apart in steps.
 #[derive(Debug)]
 pub enum Grave {
-    Object {
-        died: Lsn,
-        namespace: u64,
-        object: Box<Object>,
+    Value {
+        object: ObjectId,
+        value: Value,
+        accounted_bytes: usize,
     },
     /// A flushed database: its objects are found through its keys.
     Database {
@@ -35,17 +37,10 @@ pub enum Grave {
 /// Something on disk that is to be deleted.
 #[derive(Debug)]
 pub enum Stale {
-    Key(RowName),
+    /// The row of a key, and the rows in which its value lies; in one batch, since a replay may need both or neither.
+    Value { name: RowName, object: ObjectId, pieces: u32 },
     /// A row of `dir`, and the chunk that it names.
-    Dir {
-        object: ObjectId,
-        base: u64,
-        id: Option<ChunkId>,
-    },
-    Pieces {
-        object: ObjectId,
-        count: u32,
-    },
+    Chunk { object: ObjectId, base: u64, id: Option<ChunkId> },
 }
 
 /// One batch for the store. Everything in it is as of frame `lsn`, which must be durable before it is committed.
@@ -121,12 +116,8 @@ impl Keyspace {
         self.prune_dirty();
         let dirty = self.dirty.front().map(|(lsn, ..)| *lsn);
         let stale = self.stale.front().map(|(lsn, _)| *lsn);
-        let grave = self.graves.iter().find_map(|grave| match grave {
-            Grave::Object { died, object, .. } if object.stored != Stored::No => Some(*died),
-            _ => None,
-        });
         let databases = (self.databases_dirty != 0).then_some(self.databases_dirty);
-        [dirty, stale, grave, databases].into_iter().flatten().min()
+        [dirty, stale, databases].into_iter().flatten().min()
     }
 
     /// Takes dead values apart, one step; tells whether more is left.
@@ -145,28 +136,30 @@ impl Keyspace {
                 }
                 true
             }
-            Some(Grave::Object { died, namespace, mut object }) => {
-                let before = object.value.memory_bytes();
-                let mut left = object.value.shrink(SWEEP_ENTRIES);
-                if let Value::List(list) = &mut object.value {
-                    let (mut rows, mut loose) = (Vec::new(), Vec::new());
-                    left = list.shrink(SWEEP_ENTRIES / 4, &mut rows, &mut loose);
-                    loose.into_iter().for_each(|id| self.batches.died(id));
-                    let stale = rows.into_iter().map(|(base, id)| Stale::Dir { object: object.id, base, id });
-                    self.stale.extend(stale.map(|stale| (died, stale)));
+            Some(mut grave) => {
+                if self.take_apart(&mut grave, SWEEP_ENTRIES) {
+                    self.graves.push_front(grave);
                 }
-                if left {
-                    let freed = before.saturating_sub(object.value.memory_bytes()).min(object.accounted_bytes);
-                    object.accounted_bytes -= freed;
-                    self.memory.dying_bytes -= freed;
-                    self.graves.push_front(Grave::Object { died, namespace, object });
-                    return true;
-                }
-                self.memory.dying_bytes -= object.accounted_bytes;
-                self.delete_rows(died, namespace, *object);
                 true
             }
         }
+    }
+
+    /// Frees up to `entries` of a dead value; tells whether more is left.
+    pub(super) fn take_apart(&mut self, grave: &mut Grave, entries: usize) -> bool {
+        let Grave::Value { object, value, accounted_bytes } = grave else { unreachable!("a database has no value") };
+        let mut left = value.shrink(entries);
+        if let Value::List(list) = value {
+            let (mut rows, mut loose) = (Vec::new(), Vec::new());
+            left = list.shrink((entries / CHUNK_ENTRIES).max(1), &mut rows, &mut loose);
+            loose.into_iter().for_each(|id| self.batches.died(id));
+            let stale = rows.into_iter().map(|(base, id)| (self.lsn, Stale::Chunk { object: *object, base, id }));
+            self.stale.extend(stale);
+        }
+        let freed = if left { accounted_bytes.saturating_sub(value.memory_bytes()) } else { *accounted_bytes };
+        *accounted_bytes -= freed;
+        self.memory.dying_bytes -= freed;
+        left
     }
 
     /// Forgets what the queue of dirty objects still says about objects that are gone or were saved.
@@ -195,29 +188,17 @@ impl Keyspace {
         self.bury_unbound(slot, namespace);
     }
 
-    fn delete_rows(&mut self, died: Lsn, namespace: u64, object: Object) {
-        let name = match object.stored {
-            Stored::No => return,
-            Stored::Here => RowName { namespace, key: object.key },
-            Stored::Elsewhere(name) => *name,
-        };
-        self.stale.push_back((died, Stale::Key(name)));
-        if object.pieces > 0 {
-            self.stale.push_back((died, Stale::Pieces { object: object.id, count: object.pieces }));
-        }
-    }
-
     fn delete_stale(&mut self, save: &mut Save, stale: Stale) {
         match stale {
-            Stale::Key(name) => self.delete_key_row(save, &name),
-            Stale::Dir { object, base, id } => {
-                save.dead.extend(id);
-                save.delete(Space::Dir, dir_key(object, base));
-            }
-            Stale::Pieces { object, count } => {
-                for piece in 0..count {
+            Stale::Value { name, object, pieces } => {
+                self.delete_key_row(save, &name);
+                for piece in 0..pieces {
                     save.delete(Space::Rows, piece_key(object, piece));
                 }
+            }
+            Stale::Chunk { object, base, id } => {
+                save.dead.extend(id);
+                save.delete(Space::Dir, dir_key(object, base));
             }
         }
     }

@@ -66,7 +66,11 @@ impl Directory {
     pub fn create(&self, path: &Path, bytes: u64) -> io::Result<File> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
         match self.reserve(&file, bytes) {
-            Ok(()) => Ok(file),
+            Ok(()) => {
+                #[cfg(test)]
+                super::tests::disk_image::forget(&file);
+                Ok(file)
+            }
             Err(error) => {
                 fs::remove_file(path)?;
                 Err(error)
@@ -88,7 +92,7 @@ pub(super) fn open_for_writing(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(path)
 }
 
-/// Writes zeros over a file, syncing as it goes, so that later writes need no new blocks and no change of metadata.
+/// Writes zeros over a file and syncs it, so that later writes need no new blocks and no change of metadata.
 ///
 /// Stops early when `keep_going` says no; the file is then only partly written, which costs speed, not correctness.
 pub(super) fn write_zeros(file: &File, bytes: u64, keep_going: impl Fn() -> bool) -> io::Result<()> {
@@ -96,13 +100,24 @@ pub(super) fn write_zeros(file: &File, bytes: u64, keep_going: impl Fn() -> bool
     while offset < bytes && keep_going() {
         let step = ZERO_STEP_BYTES.min((bytes - offset) as usize);
         file.write_all_at(&ZEROS[..step], offset)?;
-        file.sync_data()?;
+        // Not a sync each time: every one makes the file system commit, and appends elsewhere wait for that.
+        finish_writeback(file, offset, offset + step as u64);
         offset += step as u64;
     }
+    sync_data(file)
+}
+
+/// Makes what a file holds durable.
+pub(super) fn sync_data(file: &File) -> io::Result<()> {
+    // What was written while the sync ran may have been left out, so tests count what was there before.
+    #[cfg(test)]
+    let before = super::tests::disk_image::contents(file);
+    file.sync_data()?;
+    #[cfg(test)]
+    super::tests::disk_image::remember(file, before);
     Ok(())
 }
 
-#[cfg(target_os = "linux")]
 fn reserve(file: &File, bytes: u64) -> io::Result<()> {
     // SAFETY: the descriptor is open for the whole call, and no memory is passed.
     let result = unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, bytes as libc::off_t) };
@@ -114,20 +129,20 @@ fn reserve(file: &File, bytes: u64) -> io::Result<()> {
     if error.raw_os_error() == Some(libc::EOPNOTSUPP) { file.set_len(bytes) } else { Err(error) }
 }
 
-#[cfg(not(target_os = "linux"))]
-fn reserve(file: &File, bytes: u64) -> io::Result<()> {
-    file.set_len(bytes)
-}
-
 /// Asks the kernel to begin writing a range of a file to disk, without waiting for it.
 ///
 /// It promises nothing, it only leaves less to do for the sync that follows; so an error is left for that sync to find.
-#[cfg(target_os = "linux")]
 pub(super) fn begin_writeback(file: &File, from: u64, to: u64) {
-    let (offset, bytes) = (from as libc::off64_t, (to - from) as libc::off64_t);
-    // SAFETY: the descriptor is open for the whole call, and no memory is passed.
-    unsafe { libc::sync_file_range(file.as_raw_fd(), offset, bytes, libc::SYNC_FILE_RANGE_WRITE) };
+    sync_file_range(file, from, to, libc::SYNC_FILE_RANGE_WRITE);
 }
 
-#[cfg(not(target_os = "linux"))]
-pub(super) fn begin_writeback(_file: &File, _from: u64, _to: u64) {}
+/// Waits until a range of a file has gone to the disk, so that no more than that is on its way; promises nothing either.
+fn finish_writeback(file: &File, from: u64, to: u64) {
+    sync_file_range(file, from, to, libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER);
+}
+
+fn sync_file_range(file: &File, from: u64, to: u64, flags: libc::c_uint) {
+    let (offset, bytes) = (from as libc::off64_t, (to - from) as libc::off64_t);
+    // SAFETY: the descriptor is open for the whole call, and no memory is passed.
+    unsafe { libc::sync_file_range(file.as_raw_fd(), offset, bytes, flags) };
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::MutexGuard;
 
-use super::disk::begin_writeback;
+use super::disk::{begin_writeback, sync_data};
 use super::tail::{Shared, Tail};
 use super::{LogError, Lsn, SyncPolicy};
 
@@ -102,7 +102,7 @@ pub(super) fn sync(shared: &Shared, tail: &mut MutexGuard<'_, Tail>) -> Result<(
     segments.push(Arc::clone(&tail.segment));
     let directory_unsynced = std::mem::take(&mut tail.directory_unsynced);
     let synced = MutexGuard::unlocked(tail, || -> io::Result<()> {
-        segments.iter().try_for_each(|segment| segment.file.sync_data())?;
+        segments.iter().try_for_each(|segment| sync_data(&segment.file))?;
         if directory_unsynced { shared.directory.sync() } else { Ok(()) }
     });
     if let Err(error) = synced {

@@ -6,7 +6,7 @@ use std::fs;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use super::disk::{Directory, open_for_writing, write_zeros};
+use super::disk::{Directory, open_for_writing, sync_data, write_zeros};
 use super::error::OpenError;
 use super::frame::{FrameBuffer, SYNCED_BYTES};
 use super::recovery::{self, LiveSegment};
@@ -188,7 +188,7 @@ impl Log {
         let mut tail = shared.tail.lock();
         sync::sync(shared, &mut tail)?;
         // The Synced frame is made durable too, so that after a clean stop nothing can pass for a tail.
-        tail.segment.file.sync_data().map_err(|error| shared.fail("syncing", &error, &mut tail))
+        sync_data(&tail.segment.file).map_err(|error| shared.fail("syncing", &error, &mut tail))
     }
 
     #[cfg(test)]
@@ -248,7 +248,7 @@ fn begin_after(
     // IMPORTANT: what was read may only be in the kernel's memory. It must be on disk before the first Synced frame claims
     // that it is, and the new segment's header before anything behind a cut can be taken for the log again.
     for segment in &replayed.live {
-        let synced = open_for_writing(&segment.path).and_then(|file| file.sync_data());
+        let synced = open_for_writing(&segment.path).and_then(|file| sync_data(&file));
         synced.map_err(OpenError::disk("sync", &segment.path))?;
     }
     let path = options.dir.join(segment::file_name(number));
@@ -270,7 +270,7 @@ fn begin_after(
     let prepared = Prepared { number, path: path.clone(), file, bytes };
     let begun = prepared.begin(options.salt_seed, replayed.last, replayed.next);
     let segment = begun.map_err(|(_, error)| failed()(error))?;
-    segment.file.sync_all().map_err(failed())?;
+    sync_data(&segment.file).map_err(failed())?;
     directory.sync().map_err(failed())?;
     Ok(segment)
 }

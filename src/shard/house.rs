@@ -21,6 +21,7 @@ use crate::settings::{AppendFsync, Settings};
 
 use super::background::{self, Background, Done};
 use super::client::{Client, State};
+use super::info;
 use super::pubsub::PubSub;
 use super::waiters::Waiters;
 
@@ -63,7 +64,7 @@ pub struct House {
     pub clock: Clock,
     pub started: Duration,
     pub script_began: Option<Duration>,
-    pub run_id: String,
+    pub identity: info::Identity,
 }
 
 impl House {
@@ -143,8 +144,21 @@ impl Host for House {
     }
 
     fn info(&self, keys: &Keyspace, session: &Session, sections: &[String]) -> String {
-        let _ = (keys, session, sections);
-        self.metrics.info(crate::metrics::Section::Millpond)
+        let _ = session;
+        let usage = info::Usage::read();
+        let engine = self.engine.as_deref();
+        let facts = info::Facts {
+            identity: &self.identity,
+            now: self.clock.now(),
+            uptime: self.clock.now().mono.saturating_sub(self.started),
+            usage,
+            memory_peak_bytes: usage.rss_peak_bytes,
+            scripts: engine.map_or(0, Engine::len),
+            script_sources_bytes: engine.map_or(0, Engine::sources_bytes),
+            lua_bytes: engine.map_or(0, Engine::memory_bytes),
+            log_is_well: self.log.as_ref().is_some_and(|log| log.failed().is_none()),
+        };
+        info::text(&self.settings, &self.metrics, &facts, keys, sections)
     }
 
     fn sessions(&self) -> Vec<&Session> {

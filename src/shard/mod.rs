@@ -5,6 +5,7 @@ mod checkpoint;
 mod client;
 pub mod directory;
 mod house;
+pub mod info;
 mod open;
 mod pubsub;
 mod turn;

@@ -43,12 +43,13 @@ impl Shard {
         keys.begin_turn(0);
         let mut recovery = Recovery::new();
         load_rows(&*store, &mut keys, &mut recovery)?;
+        // Before the replay, which ingests batches of its own.
+        drop_orphans(&*store, &mut keys)?;
         info!(keys = recovery.keys, chunks = recovery.chunks, "read the store's rows");
         let log = replay(&settings, &*store, &mut keys, &mut recovery, clock, random.random())?;
         metrics.replayed_ops.add(recovery.effects);
         recovery.finish(&mut keys);
         let last_lsn = log.next_lsn() - 1;
-        drop_orphans(&*store, &mut keys)?;
         let buffer = log.frame_buffer();
         let free = free_bytes_of(directory.clone());
         let background = Background::start(store.clone(), log.durability(), free);
@@ -80,7 +81,7 @@ impl Shard {
             clock,
             started: clock.now().mono,
             script_began: None,
-            run_id,
+            identity: super::info::Identity::read(run_id, String::new()),
         };
         Ok(Shard {
             keys,

@@ -8,7 +8,8 @@ use tracing::{debug, error};
 
 use crate::clock::Now;
 use crate::command::{
-    self, Command, Context, Flag, Outcome, Stop, Wait, Walk, Within, find, is_immediate, queue_in_transaction,
+    self, Command, Context, Flag, Outcome, Stop, Wait, Walk, Within, connection, find, is_immediate, may_need_room,
+    queue_in_transaction,
 };
 use crate::keyspace::Missing;
 use crate::keyspace::recovery::Fetched;
@@ -179,26 +180,14 @@ impl Shard {
             return;
         };
         session.last_command_at = now.mono;
-        if session.reply_mode == ReplyMode::Skip {
-            session.reply_mode = ReplyMode::On;
-            session.reply_mode = self.run_silently(now, &mut session, request, sockets);
-            self.give_back(id, session);
-            self.serve_waiters(now, sockets);
-            return;
-        }
         self.run_for(now, &mut session, request, None);
-        if session.reply_mode == ReplyMode::SkipNext {
-            session.reply_mode = ReplyMode::Skip;
-        }
+        session.reply_mode = match session.reply_mode {
+            ReplyMode::SkipNext => ReplyMode::Skip,
+            ReplyMode::Skip => ReplyMode::On,
+            other => other,
+        };
         self.give_back(id, session);
         self.serve_waiters(now, sockets);
-    }
-
-    /// Runs the request after CLIENT REPLY SKIP.
-    fn run_silently(&mut self, now: Now, session: &mut Session, request: Request, _: &dyn Sockets) -> ReplyMode {
-        session.reply_mode = ReplyMode::Off;
-        self.run_for(now, session, request, None);
-        if session.reply_mode == ReplyMode::Off { ReplyMode::On } else { session.reply_mode }
     }
 
     fn give_back(&mut self, id: ClientId, session: Box<Session>) {
@@ -218,7 +207,10 @@ impl Shard {
                 return;
             }
         };
-        if again.is_none() && command.has(Flag::DenyOom) && !self.has_room_for(now, session, command, &request) {
+        if again.is_none()
+            && may_need_room(session, command, &request)
+            && !self.has_room_for(now, session, command, &request)
+        {
             return;
         }
         session.last_command = command.name;
@@ -229,7 +221,9 @@ impl Shard {
     /// Finds the command of a request and says whether this client may run it now; otherwise what it is answered.
     fn admit(&mut self, session: &mut Session, request: &Request) -> Result<&'static Command, Option<Reply>> {
         let found = find(request);
-        if !session.authenticated && !found.as_ref().is_ok_and(|command| command.has(Flag::NoAuth)) {
+        if !connection::is_admitted(&self.house.settings, session)
+            && !found.as_ref().is_ok_and(|command| command.has(Flag::NoAuth))
+        {
             return Err(Some(Error::constant("NOAUTH Authentication required.").into()));
         }
         if session.is_subscriber()
@@ -329,7 +323,7 @@ impl Shard {
     }
 
     fn answer(&mut self, session: &Session, reply: &Reply, gate: u64) {
-        if session.reply_mode != ReplyMode::Off && *reply != Reply::Silent {
+        if !matches!(session.reply_mode, ReplyMode::Off | ReplyMode::Skip) && *reply != Reply::Silent {
             self.house.answer(session, reply, gate);
         }
     }

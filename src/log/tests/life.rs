@@ -134,6 +134,25 @@ fn trimming_recycles_segments_and_keeps_later_frames() {
     check_frames(&frames, 3991..=4000);
 }
 
+#[test]
+fn large_turns_do_not_strand_prepared_segments() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut log, ..) = open_well(&options(dir.path()));
+    let mut buffer = log.frame_buffer();
+    for _ in 0..40 {
+        while log.shared().tail.lock().ready.is_empty() {
+            std::thread::yield_now();
+        }
+        add(&mut buffer, &[1; 2 * SMALL_SEGMENT_BYTES as usize]);
+        let last = log.append(&mut buffer).expect("appended");
+        log.trim(last);
+    }
+    while !log.shared().tail.lock().retired.is_empty() {
+        std::thread::yield_now();
+    }
+    assert!(bytes_in(dir.path()) <= 20 * SMALL_SEGMENT_BYTES, "{}", bytes_in(dir.path()));
+}
+
 fn bytes_in(dir: &Path) -> u64 {
     let bytes =
         |entry: std::io::Result<fs::DirEntry>| entry.and_then(|entry| entry.metadata()).map_or(0, |data| data.len());

@@ -1,6 +1,7 @@
 //! The log as a whole, on real files: what a start finds after everything that can happen to them.
 
 mod damage;
+pub(super) mod disk_image;
 mod life;
 mod power_loss;
 mod speed;

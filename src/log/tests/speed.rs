@@ -73,3 +73,23 @@ fn turn(log: &mut Log, buffer: &mut FrameBuffer, frames: usize) {
     }
     log.append(buffer).expect("appended");
 }
+
+#[test]
+#[ignore = "a measurement, not a proof"]
+#[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+fn milliseconds_to_start() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for start in ["empty", "again", "with 100,000 frames", "once more"] {
+        let begun = Instant::now();
+        let (mut log, frames, _) = open_well(&Options { segment_bytes: SEGMENT_BYTES, ..options(dir.path()) });
+        println!("{start}: {} ms, {} frames", begun.elapsed().as_millis(), frames.len());
+        std::thread::sleep(Duration::from_secs(1));
+        if start == "again" {
+            let mut buffer = log.frame_buffer();
+            (0..1000).for_each(|_| turn(&mut log, &mut buffer, 100));
+        }
+        let begun = Instant::now();
+        log.close().expect("closed");
+        println!("closed in {} ms", begun.elapsed().as_millis());
+    }
+}

@@ -16,6 +16,8 @@ use tempfile::TempDir;
 const START_WAIT_MAX: Duration = Duration::from_secs(120);
 /// SIGTERM means: finish the turn and sync.
 const STOP_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Enough for a panic with its backtrace.
+const LOG_LINES_SHOWN: usize = 80;
 /// Another program may take a port between its being found free and its being used.
 const PORTS_TRIED: usize = 3;
 
@@ -189,8 +191,9 @@ impl Server {
     /// The end of the log, for a panic's message.
     pub fn log_tail(&self) -> String {
         let log = self.log();
-        let lines = log.lines().collect::<Vec<_>>();
-        format!("--- server log, its end ---\n{}", lines[lines.len().saturating_sub(30)..].join("\n"))
+        // Without the standard library's part of a panic's backtrace, which would push the panic's message out.
+        let lines = log.lines().filter(|line| !line.trim_start().starts_with("at /rustc/")).collect::<Vec<_>>();
+        format!("--- server log, its end ---\n{}", lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n"))
     }
 
     fn log_path(&self) -> PathBuf {
