@@ -676,8 +676,9 @@ fn move_item(
     let until = timeout.map(|timeout| deadline(timeout, context.now)).transpose()?;
     let Some(source_slot) = context.keys.find_kind(source, Kind::List)? else {
         return match until {
-            None => Ok(Reply::Null),
-            Some(until) => wait_for(context, std::slice::from_ref(source), until),
+            Some(until) if context.may_block() => wait_for(context, std::slice::from_ref(source), until),
+            // Not an array, unlike what is answered when the time is over.
+            _ => Ok(Reply::Null),
         };
     };
     let item = Bytes::copy_from_slice(context.keys.list_end(source_slot, from)?);

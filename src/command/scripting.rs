@@ -302,13 +302,11 @@ fn run_lua(
     let may_begin_again = context.within == Within::Nothing && context.session.script_attempts < ATTEMPTS_MAX;
     // SELECT in a script is over with it.
     let selected = context.keys.selected();
-    let database = std::mem::replace(&mut context.session.database, selected);
     let within = std::mem::replace(&mut context.within, Within::Script);
     let mut calls = Calls { context, read_only, is_probe, may_begin_again, has_told: false, stop: None };
     let ended = engine.run(sha, keys, arguments, &mut calls);
     let stop = calls.stop.take();
     context.within = within;
-    context.session.database = database;
     context.keys.select(selected);
     match ended {
         script::Outcome::Reply(reply) => Ok(reply),
@@ -372,7 +370,6 @@ impl Calls<'_, '_> {
             return Err(Stop::Refused);
         }
         let outcome = self.run_or_stop(command, request);
-        self.context.keys.select(self.context.session.database);
         self.has_told |= tells;
         outcome
     }

@@ -145,9 +145,24 @@ impl Zset {
 
     /// See [`Fields::shrink`].
     pub fn shrink(&mut self, count: usize) -> bool {
-        for _ in 0..count {
+        for _ in 0..count.min(self.order.len()) {
             self.order.pop_last();
         }
         self.scores.shrink(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_shrinks_to_nothing_in_as_many_steps_as_it_has_members() {
+        let mut zset = Zset::default();
+        zset.put(b"a", 1.0);
+        zset.put(b"b", 2.0);
+        assert!(zset.shrink(1));
+        assert!(!zset.shrink(usize::MAX));
+        assert!(zset.is_empty() && zset.iter_from_rank(0).next().is_none());
     }
 }

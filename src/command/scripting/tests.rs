@@ -108,3 +108,22 @@ fn help_lists_what_is_declared() {
     let Reply::Array(lines) = Bench::default().run("SCRIPT HELP") else { panic!("HELP answers lines") };
     assert!(lines.contains(&Reply::status("FLUSH [ASYNC | SYNC]")));
 }
+
+#[test]
+fn select_holds_for_the_script_only() {
+    let mut bench = Bench::default();
+    bench.run("EVAL \"redis.call('select', 3) redis.call('rpush', 'q', 'a') return redis.call('llen', 'q')\" 0");
+    assert_eq!(bench.run("LLEN q"), Reply::Integer(0));
+    bench.run("SELECT 3");
+    assert_eq!(bench.run("LLEN q"), Reply::Integer(1));
+}
+
+#[test]
+fn a_script_that_has_told_others_something_does_not_begin_again() {
+    let mut bench = cold();
+    let script = "EVAL \"redis.call('publish', 'news', 'x') return redis.call('hget', 'h1', 'f')\" 0";
+    assert_eq!(bench.send_counting(script), (Reply::bulk("1"), vec![]));
+    assert_eq!(bench.host.disk.spot_reads, 1);
+    let read_only = "EVAL_RO \"return redis.pcall('publish', 'news', 'x')\" 0";
+    assert_eq!(bench.run(read_only), Reply::Error(READ_ONLY));
+}

@@ -198,10 +198,10 @@ fn a_write_of_another_client_during_the_fetch_fails_the_watch() {
 #[test]
 fn a_blocking_command_does_not_block() {
     let mut bench = Bench::default();
-    for line in ["MULTI", "BLPOP q 0"] {
+    for line in ["MULTI", "BLPOP q 0", "BLMOVE q r LEFT RIGHT 0"] {
         bench.send(line);
     }
-    assert_eq!(bench.send("EXEC"), Reply::Array(vec![Reply::NullArray]));
+    assert_eq!(bench.send("EXEC"), Reply::Array(vec![Reply::NullArray, Reply::Null]));
 }
 
 #[test]
@@ -252,4 +252,34 @@ fn a_dropped_transaction_leaves_nothing_behind() {
     bench.keys.create(b"q", Kind::List).expect("writes are allowed");
     assert!(!bench.keys.is_touched(bench.session.id));
     bench.keys.frame().clear();
+}
+
+#[test]
+fn select_leads_the_commands_behind_it_and_stays() {
+    let mut bench = Bench::default();
+    for index in 1..=3 {
+        bench.run(&format!("SELECT {index}"));
+        bench.run(&format!("HSET h f {index}"));
+    }
+    bench.run("SELECT 0");
+    bench.cool();
+    let script = "EVAL \"redis.call('select', 3) return redis.call('hget', 'h', 'f')\" 0";
+    for line in ["MULTI", "SELECT 1", "HGET h f", script, "SELECT 99", "HLEN h", "SELECT 2", "HGET h f"] {
+        bench.send(line);
+    }
+    let (reply, fetches) = bench.send_counting("EXEC");
+    assert_eq!(
+        reply,
+        Reply::Array(vec![
+            Reply::Ok,
+            Reply::bulk("1"),
+            Reply::bulk("3"),
+            error("ERR DB index is out of range"),
+            Reply::Integer(1),
+            Reply::Ok,
+            Reply::bulk("2"),
+        ])
+    );
+    assert_eq!(fetches, [3]);
+    assert_eq!(bench.session.database, 2);
 }
