@@ -146,10 +146,13 @@ impl<K, V> Ordered<K, V> {
 
     /// Joins a short leaf with a neighbour, if both fit into one.
     fn join(&mut self, index: usize) {
-        let other = if index + 1 < self.leaves.len() { index } else { index.wrapping_sub(1) };
-        if other + 1 < self.leaves.len() && self.leaves[other].len() + self.leaves[other + 1].len() <= FENCE_ROWS / 2 {
-            let tail = self.leaves.remove(other + 1);
-            self.leaves[other].extend(tail);
+        if self.leaves.len() < 2 {
+            return;
+        }
+        let first = index.min(self.leaves.len() - 2);
+        if self.leaves[first].len() + self.leaves[first + 1].len() <= FENCE_ROWS / 2 {
+            let tail = self.leaves.remove(first + 1);
+            self.leaves[first].extend(tail);
         }
     }
 }
