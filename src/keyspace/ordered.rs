@@ -149,10 +149,10 @@ impl<K, V> Ordered<K, V> {
         if self.leaves.len() < 2 {
             return;
         }
-        let first = index.min(self.leaves.len() - 2);
-        if self.leaves[first].len() + self.leaves[first + 1].len() <= FENCE_ROWS / 2 {
-            let tail = self.leaves.remove(first + 1);
-            self.leaves[first].extend(tail);
+        let other = index.min(self.leaves.len() - 2);
+        if self.leaves[other].len() + self.leaves[other + 1].len() <= FENCE_ROWS / 2 {
+            let tail = self.leaves.remove(other + 1);
+            self.leaves[other].extend(tail);
         }
     }
 }
