@@ -6,7 +6,7 @@ use crate::keyspace::{Hash, Kind, Slot};
 use crate::resp::{Error, Reply};
 
 use super::argument::{distinct, integer, strict_integer};
-use super::limit::{ReplyRoom, check_value};
+use super::limit::{ReplyRoom, check_growth};
 use super::random::{count_with, pick};
 use super::scan::{ScanOptions, cursor, scanned};
 use super::{Command, Context, Flag, Group, Keys, Outcome, Stop, long_double};
@@ -267,18 +267,24 @@ fn put(context: &mut Context, request: &[Bytes]) -> Result<usize, Stop> {
 
 /// Sets fields of a hash that may not be there yet; answers how many are new.
 fn put_pairs(context: &mut Context, key: &[u8], slot: Option<Slot>, pairs: &[(&[u8], &[u8])]) -> Result<usize, Stop> {
-    let (fields, held_bytes) = slot.map_or((0, 0), |slot| {
-        let hash = context.keys.hash(slot);
-        (hash.len(), hash.memory_bytes())
-    });
-    let added_bytes: usize = pairs.iter().map(|(field, value)| field.len() + value.len()).sum();
-    check_value(context, held_bytes + added_bytes)?;
+    let hash = slot.map(|slot| context.keys.hash(slot));
+    let added_bytes: usize = pairs.iter().map(|(field, value)| growth_bytes(hash, field, value)).sum();
+    check_growth(context, hash.map_or(0, Hash::memory_bytes), added_bytes)?;
+    let fields = hash.map_or(0, Hash::len);
     let slot = match slot {
         Some(slot) => slot,
         None => context.keys.create(key, Kind::Hash)?,
     };
     context.keys.put_fields(slot, pairs)?;
     Ok(context.keys.hash(slot).len() - fields)
+}
+
+/// By how much a hash grows with one field.
+fn growth_bytes(hash: Option<&Hash>, field: &[u8], value: &[u8]) -> usize {
+    match hash.and_then(|hash| hash.get(field)) {
+        None => Hash::name_bytes(field) + value.len(),
+        Some(old) => value.len().saturating_sub(old.len()),
+    }
 }
 
 fn put_if_absent(context: &mut Context, request: &[Bytes]) -> Outcome {
@@ -476,6 +482,9 @@ mod tests {
         let refused = bench.run(&format!("HSET h b {}", "x".repeat(1024)));
         assert!(matches!(&refused, Reply::Error(error) if error.line().contains("maxmemory")), "{refused:?}");
         assert_eq!(bench.run("HLEN h"), Reply::Integer(1));
+        // What is there may still be changed when the limit has come down.
+        bench.host.settings.maxmemory_bytes = 16;
+        assert_eq!(bench.run("HINCRBY h a 1"), Reply::Integer(2));
     }
 
     #[test]

@@ -33,6 +33,11 @@ impl ReplyRoom {
     }
 }
 
+/// As [`check_value`], for a value that grows; what stays as large as it is, is never refused.
+pub fn check_growth(context: &Context, held_bytes: usize, added_bytes: usize) -> Result<(), Error> {
+    if added_bytes == 0 { Ok(()) } else { check_value(context, held_bytes + added_bytes) }
+}
+
 /// Refuses a value that would take more memory than one value may.
 pub fn check_value(context: &Context, bytes: usize) -> Result<(), Error> {
     let limit = context.host.settings().value_bytes_max();

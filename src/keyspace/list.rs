@@ -35,6 +35,8 @@ impl Side {
 pub struct ListEvents {
     /// Bases of chunks that were filled and may be spilled.
     pub sealed: Vec<u64>,
+    /// Stored chunks to which there is one more reference.
+    pub born: Vec<ChunkId>,
     /// Stored chunks that died and that no row on disk names.
     pub dead: Vec<ChunkId>,
 }
@@ -405,8 +407,9 @@ impl List {
             chunk.base += 1;
             chunk.clean = false;
             if let Some(row) = chunk.row.take() {
-                // The row is written anew under the new ordinal; the chunk that it names lives on.
-                self.dead_rows.push((row, None));
+                // The row will be written anew under the new ordinal. Until the old one is deleted on disk both count.
+                events.born.extend(chunk.id);
+                self.dead_rows.push((row, chunk.id));
             }
         }
         self.next_right += 1;

@@ -21,7 +21,7 @@ mod watch;
 mod zset;
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::log::Lsn;
 
@@ -103,6 +103,8 @@ pub struct Keyspace {
     expiries: BTreeSet<(u64, Slot)>,
     /// Objects in the order in which they became dirty: (frame, slot, id). Entries may be out of date.
     dirty: VecDeque<(Lsn, Slot, ObjectId)>,
+    /// Rows of keys whose objects live under other keys by now. Whoever writes such a row must save that object with it.
+    elsewhere: BTreeMap<RowName, Slot>,
     graves: VecDeque<Grave>,
     stale: VecDeque<(Lsn, Stale)>,
     /// A namespace was given out that the store does not know of yet.
@@ -138,6 +140,7 @@ impl Keyspace {
             next_namespace: databases as u64,
             expiries: BTreeSet::new(),
             dirty: VecDeque::new(),
+            elsewhere: BTreeMap::new(),
             graves: VecDeque::new(),
             stale: VecDeque::new(),
             databases_dirty: 0,
@@ -511,8 +514,12 @@ impl Keyspace {
         for done in 0..limit {
             match self.expiries.first() {
                 Some((at_ms, slot)) if *at_ms <= self.now_ms => {
-                    let slot = *slot;
-                    self.expire_now(slot);
+                    let (at_ms, slot) = (*at_ms, *slot);
+                    if self.is_flushed(slot) {
+                        self.expiries.remove(&(at_ms, slot));
+                    } else {
+                        self.expire_now(slot);
+                    }
                 }
                 _ => return done,
             }
@@ -554,6 +561,7 @@ impl Keyspace {
         let slot = self.objects.insert(Box::new(Object {
             id,
             database,
+            namespace: self.databases[database].namespace,
             key: key.into(),
             hash,
             expire_ms: 0,
@@ -592,7 +600,7 @@ impl Keyspace {
             self.databases_dirty = self.lsn;
         }
         if !old.keys.is_empty() {
-            self.graves.push_back(Grave::Database { namespace: old.namespace, keys: old.keys });
+            self.graves.push_back(Grave::Database { keys: old.keys });
         }
     }
 
@@ -673,8 +681,9 @@ impl Keyspace {
         self.unbind(slot);
         let object = &mut self.objects[slot];
         if object.stored == Stored::Here {
-            let namespace = self.databases[object.database].namespace;
-            object.stored = Stored::Elsewhere(Box::new(RowName { namespace, key: object.key.clone() }));
+            let name = RowName { namespace: object.namespace, key: object.key.clone() };
+            self.elsewhere.insert(name.clone(), slot);
+            object.stored = Stored::Elsewhere(Box::new(name));
         }
         self.memory.keys_bytes = self.memory.keys_bytes + key.len() - object.key.len();
         object.key = key.into();
@@ -682,6 +691,7 @@ impl Keyspace {
         // A namespace that is gone was flushed by a later frame of the log that is being replayed.
         if let Some(database) = target {
             object.database = database;
+            object.namespace = namespace;
             self.bind(slot);
         }
         self.mark_changed(slot);
@@ -736,11 +746,10 @@ impl Keyspace {
     /// Takes an object out; what of it is large or on disk is left to the sweeper.
     fn bury(&mut self, slot: Slot) {
         self.unbind(slot);
-        let namespace = self.databases[self.objects[slot].database].namespace;
-        self.bury_unbound(slot, namespace);
+        self.bury_unbound(slot);
     }
 
-    fn bury_unbound(&mut self, slot: Slot, namespace: u64) {
+    fn bury_unbound(&mut self, slot: Slot) {
         let object = *self.objects.remove(slot);
         self.memory.keys_bytes -= OBJECT_OVERHEAD_BYTES + object.key.len();
         self.memory.values_bytes -= object.accounted_bytes;
@@ -753,8 +762,11 @@ impl Keyspace {
         // a list without chunks would be damage.
         if let Some(name) = match object.stored {
             Stored::No => None,
-            Stored::Here => Some(RowName { namespace, key: object.key.clone() }),
-            Stored::Elsewhere(name) => Some(*name),
+            Stored::Here => Some(RowName { namespace: object.namespace, key: object.key.clone() }),
+            Stored::Elsewhere(name) => {
+                self.elsewhere.remove(&name);
+                Some(*name)
+            }
         } {
             self.stale.push_back((self.lsn, Stale::Value { name, object: object.id, pieces: object.pieces }));
         }
@@ -764,6 +776,12 @@ impl Keyspace {
         if !small || self.take_apart(&mut grave, usize::MAX) {
             self.graves.push_back(grave);
         }
+    }
+
+    /// Tells whether an object went with its database and only waits to be taken apart.
+    fn is_flushed(&self, slot: Slot) -> bool {
+        let object = &self.objects[slot];
+        object.namespace != self.databases[object.database].namespace
     }
 
     fn lookup(&self, database: usize, key: &[u8]) -> Option<Slot> {
@@ -800,6 +818,7 @@ impl Keyspace {
     fn take_events(&mut self, slot: Slot, events: ListEvents) {
         let id = self.objects[slot].id;
         self.memory.sealed.extend(events.sealed.into_iter().map(|base| (slot, id, base)));
+        events.born.into_iter().for_each(|id| self.batches.born(id));
         events.dead.into_iter().for_each(|id| self.batches.died(id));
     }
 

@@ -25,7 +25,7 @@ pub enum Stored {
 }
 
 /// Which row of `keys` is meant.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RowName {
     pub namespace: u64,
     pub key: Box<[u8]>,
@@ -36,6 +36,8 @@ pub struct RowName {
 pub struct Object {
     pub id: ObjectId,
     pub database: usize,
+    /// The namespace in which it was bound; when its database was flushed since, that has another one.
+    pub namespace: u64,
     pub key: Box<[u8]>,
     pub hash: u64,
     /// Unix milliseconds; 0 for none.

@@ -100,6 +100,7 @@ impl Recovery {
         let object = Object {
             id,
             database,
+            namespace,
             key,
             hash,
             expire_ms,
@@ -152,7 +153,6 @@ impl Recovery {
             if let Value::List(list) = &keyspace.objects[*slot].value
                 && !list.adds_up()
             {
-                eprintln!("DEBUG {} {:?}", keyspace.objects[*slot].id, list);
                 return Err(Corrupt("a list's chunks do not add up to its length"));
             }
         }
@@ -192,8 +192,7 @@ impl Recovery {
         }
         unbound.sort_unstable();
         for slot in unbound {
-            let namespace = keyspace.databases[keyspace.objects[slot].database].namespace;
-            keyspace.bury_unbound(slot, namespace);
+            keyspace.bury_unbound(slot);
         }
         keyspace.grown.clear();
         keyspace.prefetch.clear();

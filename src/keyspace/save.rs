@@ -29,7 +29,6 @@ pub enum Grave {
     },
     /// A flushed database: its objects are found through its keys.
     Database {
-        namespace: u64,
         keys: Ordered<(u64, Slot), ()>,
     },
 }
@@ -81,7 +80,7 @@ impl Keyspace {
         let mut spill = Spill { batch: self.batches.next, chunks: Vec::new(), bytes: 0 };
         while save.bytes + spill.bytes < bytes_max && self.dirty.front().is_some_and(|(lsn, ..)| *lsn <= target) {
             let (lsn, slot, id) = self.dirty.pop_front().expect("the front was just seen");
-            if self.objects.same_mut(slot, id).is_some_and(|object| object.dirty == lsn && object.bound) {
+            if self.is_due(lsn, slot, id) {
                 self.save_object(&mut save, &mut spill, slot);
             }
         }
@@ -124,15 +123,15 @@ impl Keyspace {
     pub fn sweep(&mut self) -> bool {
         match self.graves.pop_front() {
             None => false,
-            Some(Grave::Database { namespace, mut keys }) => {
+            Some(Grave::Database { mut keys }) => {
                 // The flush itself is in the log and in the row of the databases: the rows of its objects are garbage
                 // that no recovery reads, so they do not hold the log back.
                 for _ in 0..SWEEP_ENTRIES / 16 {
                     let Some(((_, slot), ())) = keys.pop_last() else { break };
-                    self.forget_key(slot, namespace);
+                    self.forget_key(slot);
                 }
                 if !keys.is_empty() {
-                    self.graves.push_front(Grave::Database { namespace, keys });
+                    self.graves.push_front(Grave::Database { keys });
                 }
                 true
             }
@@ -162,10 +161,16 @@ impl Keyspace {
         left
     }
 
+    /// Tells whether an entry in the queue of dirty objects still means something.
+    fn is_due(&self, lsn: Lsn, slot: Slot, id: ObjectId) -> bool {
+        let object = self.objects.get(slot).filter(|object| object.id == id && object.dirty == lsn);
+        object.is_some_and(|object| object.bound) && !self.is_flushed(slot)
+    }
+
     /// Forgets what the queue of dirty objects still says about objects that are gone or were saved.
     fn prune_dirty(&mut self) {
         while let Some((lsn, slot, id)) = self.dirty.front().copied() {
-            if self.objects.same_mut(slot, id).is_some_and(|object| object.dirty == lsn) {
+            if self.is_due(lsn, slot, id) {
                 break;
             }
             self.dirty.pop_front();
@@ -179,13 +184,13 @@ impl Keyspace {
     }
 
     /// One key of a flushed database.
-    fn forget_key(&mut self, slot: Slot, namespace: u64) {
+    fn forget_key(&mut self, slot: Slot) {
         let object = &mut self.objects[slot];
         object.bound = false;
         if object.expire_ms != 0 {
             self.expiries.remove(&(object.expire_ms, slot));
         }
-        self.bury_unbound(slot, namespace);
+        self.bury_unbound(slot);
     }
 
     fn delete_stale(&mut self, save: &mut Save, stale: Stale) {
@@ -209,7 +214,7 @@ impl Keyspace {
         let taken = database
             .and_then(|database| self.lookup(database, &name.key))
             .is_some_and(|slot| self.objects[slot].stored == Stored::Here);
-        if !taken {
+        if !taken && !self.elsewhere.contains_key(name) {
             save.delete(Space::Keys, key_row(name.namespace, hash64(&name.key), &name.key));
         }
     }
@@ -225,13 +230,19 @@ impl Keyspace {
         }
         let piece_bytes = self.sizes.piece_bytes;
         let lsn = save.lsn;
-        let namespace = self.databases[self.objects[slot].database].namespace;
+        let namespace = self.objects[slot].namespace;
         let old_row = match std::mem::replace(&mut self.objects[slot].stored, Stored::Here) {
             Stored::Elsewhere(name) => Some(name),
             _ => None,
         };
         if let Some(name) = old_row {
+            self.elsewhere.remove(&name);
             self.delete_key_row(save, &name);
+        }
+        // The row under this key may be that of an object which was renamed since: it would be lost without it.
+        let name = RowName { namespace, key: self.objects[slot].key.clone() };
+        if let Some(other) = self.elsewhere.get(&name).copied() {
+            self.save_object(save, spill, other);
         }
         let object = &mut self.objects[slot];
         object.saved = lsn;

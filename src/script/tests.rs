@@ -53,6 +53,7 @@ impl Host for Fake {
             "map" => Reply::Map(vec![(Reply::bulk("field"), Reply::bulk("value"))]),
             "members" => Reply::Set(vec![Reply::bulk("a"), Reply::bulk("b")]),
             "scored" => Reply::Scored(vec![(Bytes::from_static(b"a"), 1.5), (Bytes::from_static(b"b"), 3.0)]),
+            "pairs" => Reply::Pairs(vec![(Reply::bulk("a"), Reply::bulk("1"))]),
             "nested" => Reply::Array(vec![Reply::Array(vec![Reply::Integer(1), Reply::Null]), Reply::bulk("x")]),
             "wrong" => Reply::Error(Error::WRONG_TYPE),
             "bare" => Reply::Error(Error::new("BUSYKEY")),
@@ -175,6 +176,7 @@ fn redis_replies_become_lua_values() {
     }
     check("return redis.call('map')", bulks(&["field", "value"]));
     check("return redis.call('members')", bulks(&["a", "b"]));
+    check("return redis.call('pairs')", bulks(&["a", "1"]));
     check("return redis.call('scored')", bulks(&["a", "1.5", "b", "3"]));
     check("return redis.call('set','k','v')", Reply::Status(Bytes::from_static(b"OK")));
     check(
@@ -197,6 +199,7 @@ fn setresp_3_gives_the_shapes_of_resp3_to_this_script_alone() {
         ("redis.setresp(3) return tostring(redis.call('double').double)", bulk("1795291989.5")),
         ("redis.setresp(3) return tostring(redis.call('null'))", bulk("nil")),
         ("redis.setresp(3) return redis.call('scored')[2][1]", bulk("b")),
+        ("redis.setresp(3) return redis.call('pairs')[1][2]", bulk("1")),
         ("redis.setresp(3) return redis.call('verbatim').verbatim_string.string", bulk("text")),
         ("return tostring(redis.call('null'))", bulk("false")),
     ] {

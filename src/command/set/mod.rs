@@ -8,7 +8,7 @@ use crate::keyspace::{Kind, Set, Slot};
 use crate::resp::{Error, Reply};
 
 use super::argument::{distinct, not_negative};
-use super::limit::{ReplyRoom, check_value};
+use super::limit::{ReplyRoom, check_growth};
 use super::random::{pick, signed_count};
 use super::scan::{ScanOptions, cursor, scanned};
 use super::{Command, Context, Flag, Group, Keys, Outcome, Stop};
@@ -197,7 +197,7 @@ fn add(context: &mut Context, request: &[Bytes]) -> Outcome {
     let set = slot.map(|slot| context.keys.set(slot));
     let members = distinct(&request[2..], |member| !set.is_some_and(|set| set.contains(member)));
     let added_bytes: usize = members.iter().map(|member| Set::name_bytes(member)).sum();
-    check_value(context, set.map_or(0, Set::memory_bytes) + added_bytes)?;
+    check_growth(context, set.map_or(0, Set::memory_bytes), added_bytes)?;
     if !members.is_empty() {
         let slot = match slot {
             Some(slot) => slot,
@@ -304,7 +304,7 @@ fn move_member(context: &mut Context, request: &[Bytes]) -> Outcome {
     }
     let set = target.map(|target| context.keys.set(target));
     if !set.is_some_and(|set| set.contains(member)) {
-        check_value(context, set.map_or(0, Set::memory_bytes) + Set::name_bytes(member))?;
+        check_growth(context, set.map_or(0, Set::memory_bytes), Set::name_bytes(member))?;
         let target = match target {
             Some(target) => target,
             None => context.keys.create(&request[2], Kind::Set)?,

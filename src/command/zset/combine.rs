@@ -69,6 +69,8 @@ pub const COMMANDS: &[Command] = &[
             "ZINTER 2 a b WEIGHTS 10 1 WITHSCORES",
             "ZINTER 2 a b AGGREGATE MIN WITHSCORES",
             "ZINTER 2 a none",
+            "ZADD i -inf x",
+            "ZINTER 3 i i i WEIGHTS 0 0.5 0 WITHSCORES",
             "ZINTER 0 a",
         ],
     },
@@ -223,7 +225,7 @@ impl Aggregate {
 
 /// What infinities leave undefined is zero, as in Redis.
 fn not_nan(score: f64) -> f64 {
-    if score.is_nan() { 0.0 } else { score + 0.0 }
+    if score.is_nan() { 0.0 } else { score }
 }
 
 /// What is done with the result, which decides what options there are.
@@ -306,7 +308,9 @@ fn answer(context: &mut Context, request: &[Bytes], operation: Operation) -> Out
     let (slots, options) = read(context, request, 1, operation, Purpose::Answer)?;
     let mut room = ReplyRoom::new(context);
     let mut found = combine(&inputs(context.keys, &slots, &options), operation, options.aggregate);
-    found.sort_by(|(a, a_score), (b, b_score)| a_score.total_cmp(b_score).then_with(|| a.cmp(b)));
+    found.sort_by(|(a, a_score), (b, b_score)| {
+        a_score.partial_cmp(b_score).expect("a score is never NaN").then_with(|| a.cmp(b))
+    });
     let mut members = Vec::with_capacity(found.len());
     for (member, score) in found {
         room.take(member.len())?;
@@ -355,13 +359,14 @@ impl<'a> Input<'a> {
         }
     }
 
+    /// The score of a member; not a number where an infinite one is multiplied by zero, which [`Aggregate::of`] expects.
     fn score(&self, member: &[u8]) -> Option<f64> {
         let score = match self.source {
             Source::Nothing => None,
             Source::Set(set) => set.contains(member).then_some(1.0),
             Source::Zset(zset) => zset.score(member),
         };
-        score.map(|score| not_nan(score * self.weight))
+        score.map(|score| score * self.weight)
     }
 
     fn iter(&self) -> Box<dyn Iterator<Item = (&'a [u8], f64)> + 'a> {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::keyspace::{Kind, Slot, Zset};
 use crate::resp::Error;
 
-use super::limit::check_value;
+use super::limit::{check_growth, check_value};
 use super::{Command, Context, Flag, Group, Keys, Outcome, Stop};
 
 const PUT: &[Flag] = &[Flag::Write, Flag::DenyOom, Flag::Fast];
@@ -37,6 +37,11 @@ fn take_out(context: &mut Context, slot: Slot, members: &[Bytes]) -> Result<(), 
     Ok(())
 }
 
+/// A score as it is stored: without the sign of a zero, which Redis forgets too unless the set is large.
+fn stored(score: f64) -> f64 {
+    score + 0.0
+}
+
 /// Puts what was computed under a key, in the place of whatever is there; nothing if it is empty.
 fn store(context: &mut Context, key: &[u8], members: &[(Bytes, f64)]) -> Result<i64, Stop> {
     if let Some(slot) = context.keys.find(key) {
@@ -58,7 +63,54 @@ fn copied<'a>(context: &Context, members: impl Iterator<Item = (&'a [u8], f64)>)
         .map(|(member, score)| {
             bytes += Zset::member_bytes(member);
             check_value(context, bytes)?;
-            Ok((Bytes::copy_from_slice(member), score))
+            Ok((Bytes::copy_from_slice(member), stored(score)))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::command::testing::Bench;
+    use crate::resp::Reply;
+
+    #[test]
+    fn a_stored_result_takes_the_place_of_what_was_there_without_its_expiry() {
+        for line in ["ZUNIONSTORE d 1 z", "ZRANGESTORE d z 0 -1", "SUNIONSTORE d s"] {
+            let mut bench = Bench::default();
+            bench.run("ZADD z 1 a");
+            bench.run("SADD s a");
+            bench.run("HSET d a 1");
+            let slot = bench.keys.find(b"d").expect("it was just made");
+            let later_ms = bench.now_ms + 1000;
+            bench.keys.set_expiry(slot, Some(later_ms)).expect("it is in memory");
+            bench.keys.frame().clear();
+            assert_eq!(bench.run(line), Reply::Integer(1));
+            let slot = bench.keys.find(b"d").expect("it was just stored");
+            assert_eq!(bench.keys.object(slot).expire_ms, 0, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_failing_command_leaves_its_destination_alone() {
+        for line in ["ZUNIONSTORE d 2 z l x", "ZRANGESTORE d l 0 -1", "SUNIONSTORE d l", "ZINTERSTORE d 1 z LIMIT 1"] {
+            let mut bench = Bench::default();
+            bench.run("ZADD z 1 a");
+            bench.run("RPUSH l a");
+            bench.run("ZADD d 1 kept");
+            let frames = bench.frames.len();
+            assert!(matches!(bench.run(line), Reply::Error(_)), "{line}");
+            assert_eq!(bench.frames.len(), frames, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_store_wakes_who_waits_for_its_destination() {
+        let mut bench = Bench::default();
+        bench.run("ZADD z 1 a");
+        bench.keys.note_growth = true;
+        for line in ["ZADD d 1 a", "ZUNIONSTORE d 1 z", "ZRANGESTORE d z 0 -1"] {
+            bench.run(line);
+            assert_eq!(bench.keys.take_grown().len(), 1, "{line}");
+        }
+    }
 }
