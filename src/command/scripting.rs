@@ -10,7 +10,8 @@ use crate::resp::{Error, Reply};
 use crate::script::{self, Called, Engine};
 
 use super::argument::{integer, is};
-use super::{Command, Context, Flag, Group, Keys, Outcome, Stop, Within, find, run_through, stock_scripts, table};
+use super::container::{container, help_of};
+use super::{Command, Context, Flag, Group, Keys, Outcome, Stop, Within, find, run_through, stock_scripts};
 
 /// How often a script begins again; one that looks up what it has just read would otherwise do so for every step.
 const ATTEMPTS_MAX: u8 = 3;
@@ -107,19 +108,13 @@ pub const COMMANDS: &[Command] = &[
         keys: Keys::Count { at: 2 },
         examples: &["SCRIPT LOAD \"return 1\"", "EVALSHA_RO e0e1f9fabfc9d4800c877a703b823ac0578ff8db 0"],
     },
-    Command {
-        name: "script",
-        // A request with a subcommand is found as that, and one without does not have the arity.
-        run: |_, _| Err(Error::SYNTAX.into()),
-        syntax: "subcommand [argument ...]",
-        summary: "A container for Lua scripts management commands.",
-        since: "2.6.0",
-        group: Group::Scripting,
-        complexity: "Depends on subcommand.",
-        flags: &[],
-        keys: Keys::None,
-        examples: &["SCRIPT", "SCRIPT NOSUCHSUBCOMMAND"],
-    },
+    container(
+        "script",
+        "2.6.0",
+        Group::Scripting,
+        "A container for Lua scripts management commands.",
+        &["SCRIPT", "SCRIPT NOSUCHSUBCOMMAND"],
+    ),
     Command {
         name: "script|load",
         run: load,
@@ -178,18 +173,7 @@ pub const COMMANDS: &[Command] = &[
         keys: Keys::None,
         examples: &["SCRIPT KILL"],
     },
-    Command {
-        name: "script|help",
-        run: help,
-        syntax: "",
-        summary: "Returns helpful text about the different subcommands.",
-        since: "5.0.0",
-        group: Group::Scripting,
-        complexity: "O(1)",
-        flags: &[Flag::Loading, Flag::Stale],
-        keys: Keys::None,
-        examples: &[],
-    },
+    help_of("script|help", "5.0.0", Group::Scripting, &["SCRIPT HELP x"]),
 ];
 
 /// Tells whether a request runs a script that may need memory or disk. Which commands a script will call is not known
@@ -222,18 +206,6 @@ fn flush(context: &mut Context, request: &[Bytes]) -> Outcome {
     }
     with_engine(context, |_, engine| engine.flush());
     Ok(Reply::Ok)
-}
-
-fn help(_context: &mut Context, _request: &[Bytes]) -> Outcome {
-    let mut lines = vec![Reply::status("SCRIPT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")];
-    for command in table() {
-        if let Some((_, name)) = command.parent().filter(|(parent, _)| *parent == "script") {
-            let form = format!("{} {}", name.to_uppercase(), command.syntax);
-            lines.push(Reply::Status(form.trim_end().to_owned().into()));
-            lines.push(Reply::Status(format!("    {}", command.summary).into()));
-        }
-    }
-    Ok(Reply::Array(lines))
 }
 
 /// Lends out the engine, and puts it back.
