@@ -5,11 +5,21 @@
 //! stops it before its first write ([`Stop::Fetch`]), and it is run again once that has been brought in.
 
 pub mod argument;
+pub mod bitmap;
+pub mod container;
 mod declare;
+pub mod generic;
 pub mod glob;
+mod help;
+pub mod limit;
 pub mod list;
+mod long_double;
 mod run;
+pub mod scan;
+pub mod string;
 mod table;
+#[cfg(test)]
+pub mod testing;
 mod wait;
 mod walk;
 

@@ -6,10 +6,23 @@ use bytes::Bytes;
 
 use crate::resp::Error;
 
-use super::{Command, list};
+use super::{Command, bitmap, generic, list, string};
 
 /// The families; each declares its commands beside their code.
-const FAMILIES: &[&[Command]] = &[list::COMMANDS];
+const FAMILIES: &[&[Command]] = &[
+    bitmap::COMMANDS,
+    bitmap::bitfield::COMMANDS,
+    generic::COMMANDS,
+    generic::expire::COMMANDS,
+    generic::object::COMMANDS,
+    generic::rename::COMMANDS,
+    generic::sort::COMMANDS,
+    list::COMMANDS,
+    string::COMMANDS,
+    string::counter::COMMANDS,
+    string::lcs::COMMANDS,
+    string::part::COMMANDS,
+];
 
 /// No command's name is longer, its subcommand's included.
 const NAME_BYTES_MAX: usize = 40;
