@@ -4,8 +4,6 @@ use bytes::Bytes;
 
 use crate::resp::{Error, parse_double};
 
-use super::Context;
-
 /// Reads a signed 64-bit integer exactly as Redis' string2ll does: no spaces, no plus, no leading zeros.
 pub fn integer(text: &[u8]) -> Result<i64, Error> {
     strict_integer(text).ok_or(Error::NOT_AN_INTEGER)
@@ -34,25 +32,6 @@ pub fn double(text: &[u8]) -> Result<f64, Error> {
 pub fn not_negative(text: &[u8]) -> Result<u64, Error> {
     let out_of_range = || Error::new("ERR value is out of range, must be positive");
     u64::try_from(integer(text).map_err(|_| out_of_range())?).map_err(|_| out_of_range())
-}
-
-/// Redis' text for a moment that is out of range.
-pub fn invalid_expiry(command: &str) -> Error {
-    Error::new(format!("ERR invalid expire time in '{command}' command"))
-}
-
-/// Reads a time in units of so many milliseconds after a base; answers Unix milliseconds.
-pub fn expiry(text: &[u8], unit_ms: i64, base_ms: i64, command: &str) -> Result<i64, Error> {
-    let moment = integer(text)?.checked_mul(unit_ms).and_then(|time_ms| time_ms.checked_add(base_ms));
-    moment.ok_or_else(|| invalid_expiry(command))
-}
-
-/// Refuses a string that would be longer than a value may be.
-pub fn check_string_bytes(context: &Context, bytes: u64) -> Result<(), Error> {
-    if bytes > context.host.settings().value_bytes_max() {
-        return Err(Error::constant("ERR string exceeds maximum allowed size (proto-max-bulk-len)"));
-    }
-    Ok(())
 }
 
 /// Compares an argument with an option's name, in any letter case.

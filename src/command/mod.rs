@@ -8,6 +8,7 @@ pub mod argument;
 pub mod bitmap;
 pub mod container;
 mod declare;
+mod expiry;
 pub mod generic;
 pub mod glob;
 mod help;

@@ -5,7 +5,8 @@ use bytes::Bytes;
 use crate::keyspace::{Kind, Slot};
 use crate::resp::{Error, Reply};
 
-use super::super::argument::{check_string_bytes, integer, is, strict_integer};
+use super::super::argument::{integer, is, strict_integer};
+use super::super::string::check_string_bytes;
 use super::super::{Command, Context, Flag, Group, Keys, Outcome, Stop};
 use super::{bit_offset, checked_offset, grow, string_of};
 

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use crate::keyspace::{Kind, Slot};
 use crate::resp::{Error, Reply};
 
-use super::argument::{check_string_bytes, integer, is, strict_integer};
+use super::argument::{integer, is, strict_integer};
 use super::string::part::span;
-use super::string::{Expiry, put};
+use super::string::{Expiry, check_string_bytes, find_strings, put};
 use super::{Command, Context, Flag, Group, Keys, Outcome, Stop};
 
 /// Redis takes bit offsets inside 512 MB.
@@ -339,7 +339,7 @@ fn find_sources(context: &mut Context, keys: &[Bytes]) -> Result<Vec<Option<Slot
             return Err(Error::WRONG_TYPE.into());
         }
     }
-    super::string::find_strings(context, keys)
+    find_strings(context, keys)
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use crate::resp::{Error, Reply};
 
-use super::super::argument::{expiry, is};
+use super::super::argument::is;
+use super::super::expiry::expiry;
 use super::super::{Command, Context, Flag, Group, Keys, Outcome};
 
 const WRITE_FAST: &[Flag] = &[Flag::Write, Flag::Fast];

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use crate::keyspace::{Keyspace, Kind, Miss, Slot, Value};
 use crate::resp::{Error, Reply};
 
-use super::argument::{check_string_bytes, expiry, invalid_expiry, is};
+use super::argument::is;
+use super::expiry::{expiry, invalid_expiry};
 use super::limit::ReplyRoom;
 use super::{Command, Context, Flag, Group, Keys, Outcome, Stop};
 
@@ -267,6 +268,14 @@ pub fn put(keys: &mut Keyspace, key: &[u8], value: &[u8], expiry: Expiry) -> Res
     keys.write_string(slot, value)?;
     if keys.object(slot).expire_ms != new_expiry {
         keys.set_expiry(slot, (new_expiry != 0).then_some(new_expiry))?;
+    }
+    Ok(())
+}
+
+/// Refuses a string that would be longer than a value may be.
+pub fn check_string_bytes(context: &Context, bytes: u64) -> Result<(), Error> {
+    if bytes > context.host.settings().value_bytes_max() {
+        return Err(Error::constant("ERR string exceeds maximum allowed size (proto-max-bulk-len)"));
     }
     Ok(())
 }

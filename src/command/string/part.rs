@@ -5,8 +5,9 @@ use bytes::Bytes;
 use crate::keyspace::Kind;
 use crate::resp::{Error, Reply};
 
-use super::super::argument::{check_string_bytes, integer};
+use super::super::argument::integer;
 use super::super::{Command, Context, Flag, Group, Keys, Outcome};
+use super::check_string_bytes;
 
 pub const COMMANDS: &[Command] = &[
     Command {
