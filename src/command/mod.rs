@@ -5,11 +5,14 @@
 //! stops it before its first write ([`Stop::Fetch`]), and it is run again once that has been brought in.
 
 pub mod argument;
+pub mod bitmap;
 mod category;
 pub mod connection;
 pub mod container;
 mod declare;
 mod document;
+mod expiry;
+pub mod generic;
 pub mod glob;
 pub mod hash;
 mod help;
@@ -24,6 +27,7 @@ pub mod scripting;
 pub mod server;
 pub mod set;
 mod stock_scripts;
+pub mod string;
 mod table;
 #[cfg(test)]
 pub mod testing;

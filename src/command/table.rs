@@ -6,25 +6,39 @@ use bytes::Bytes;
 
 use crate::resp::Error;
 
-use super::{Command, connection, hash, list, pubsub, scripting, server, set, transaction, zset};
+use super::{
+    Command, bitmap, connection, generic, hash, list, pubsub, scripting, server, set, string, transaction, zset,
+};
 
 /// The families; each declares its commands beside their code.
 const FAMILIES: &[&[Command]] = &[
+    bitmap::COMMANDS,
+    bitmap::bitfield::COMMANDS,
     connection::COMMANDS,
     connection::LOGIN_COMMANDS,
     connection::client::COMMANDS,
+    generic::COMMANDS,
+    generic::expire::COMMANDS,
+    generic::flush::COMMANDS,
+    generic::object::COMMANDS,
+    generic::rename::COMMANDS,
+    generic::sort::COMMANDS,
     hash::COMMANDS,
     list::COMMANDS,
     pubsub::COMMANDS,
+    scripting::COMMANDS,
     server::COMMANDS,
     server::access::COMMANDS,
     server::alone::COMMANDS,
     server::config::COMMANDS,
     server::diagnosis::COMMANDS,
     server::table::COMMANDS,
-    scripting::COMMANDS,
     set::COMMANDS,
     set::combine::COMMANDS,
+    string::COMMANDS,
+    string::counter::COMMANDS,
+    string::lcs::COMMANDS,
+    string::part::COMMANDS,
     transaction::COMMANDS,
     zset::combine::COMMANDS,
     zset::members::COMMANDS,
