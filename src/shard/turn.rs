@@ -535,6 +535,8 @@ impl Shard {
         if let Some(reason) = fetching.failed {
             error!(%reason, "stored data cannot be read");
             let reply = Error::new(format!("ERR the stored data of this command cannot be read: {reason}")).into();
+            drop_transaction(&mut self.keys, &mut session);
+            session.script_attempts = 0;
             self.done(&mut session, &reply, 0, fetching.parked);
         } else {
             self.house.metrics.reruns.count();
