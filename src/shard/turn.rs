@@ -8,8 +8,8 @@ use tracing::{debug, error};
 
 use crate::clock::Now;
 use crate::command::{
-    self, Command, Context, Flag, Outcome, Stop, Wait, Walk, Within, connection, find, is_immediate, may_need_room,
-    queue_in_transaction,
+    self, Command, Context, Flag, Outcome, Stop, Wait, Walk, Within, connection, drop_transaction, find, is_immediate,
+    may_need_room, queue_in_transaction,
 };
 use crate::keyspace::Missing;
 use crate::keyspace::recovery::Fetched;
