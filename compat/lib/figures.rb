@@ -4,6 +4,9 @@ require "json"
 require_relative "waiting"
 
 class Figures
+  # Two readings that still differ after this do not differ by chance.
+  AGREE_SECONDS_MAX = 5
+
   Part = Struct.new(:title, :failed, :seconds)
 
   def initialize(client, target)
@@ -39,6 +42,14 @@ class Figures
   # Asks again until the figure is right, and fails when it never is.
   def reaches(what, expected, within: Waiting::SECONDS_MAX, &figure)
     equal(what, Waiting.until_equal(expected, within: within, &figure), expected)
+  end
+
+  # Compares two figures that are both read from the server, and reads both again when they differ, since something may
+  # have expired between one reading and the other.
+  def agree(what, within: AGREE_SECONDS_MAX)
+    pair = nil
+    Waiting.until_equal(true, within: within) { (pair = yield).first == pair.last }
+    equal(what, *pair)
   end
 
   # For a figure that chance or the clock has a part in.

@@ -25,7 +25,7 @@ need_bundle() {
   export BUNDLE_ROOT=${XDG_CACHE_HOME:-$HOME/.cache}/millpond-compat/$name
   export BUNDLE_GEMFILE=$BUNDLE_ROOT/Gemfile BUNDLE_PATH=$BUNDLE_ROOT/gems BUNDLE_APP_CONFIG=$BUNDLE_ROOT/.bundle
   # Without this Bundler deletes from the folder every gem that the set does not need.
-  export BUNDLE_NO_PRUNE=true
+  export BUNDLE_NO_PRUNE=true BUNDLE_SILENCE_ROOT_WARNING=true
 
   want=$(cat "$1/Gemfile" <(ruby -v) | cksum)
   [ "$(cat "$BUNDLE_ROOT/complete" 2>/dev/null)" = "$want" ] && return
