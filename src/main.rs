@@ -18,10 +18,6 @@ use millpond::shard::directory::Directory;
 use millpond::{logging, server};
 use tracing::info;
 
-/// Chosen by measurement: see the benches.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Something failed; the log or standard error says what.
 const FAILURE: u8 = 1;
 /// A setting cannot be; the same code as for a flag that clap refuses.

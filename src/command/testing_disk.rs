@@ -44,7 +44,7 @@ impl Bench {
         let last = self.lsn;
         self.keys.begin_turn(self.now_ms);
         while let Some(save) = self.keys.capture(last, u64::MAX, 1 << 20) {
-            for chunk in save.spill.iter().flat_map(|spill| &spill.chunks) {
+            for chunk in save.spills.iter().flat_map(|spill| &spill.chunks) {
                 self.host.disk.chunks.insert(chunk.at.id.0, chunk.body.clone());
             }
             for write in &save.writes {

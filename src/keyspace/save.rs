@@ -46,8 +46,8 @@ pub enum Stale {
 #[derive(Debug)]
 pub struct Save {
     pub lsn: Lsn,
-    /// Chunks that the rows refer to; ingested first.
-    pub spill: Option<Spill>,
+    /// Chunks that the rows refer to; ingested first, one batch after the other.
+    pub spills: Vec<Spill>,
     pub writes: Vec<Write>,
     pub objects: usize,
     pub bytes: usize,
@@ -65,7 +65,7 @@ impl Keyspace {
         let oldest = self.oldest_dirty()?;
         let mut save = Save {
             lsn: last,
-            spill: None,
+            spills: Vec::new(),
             writes: Vec::new(),
             objects: 0,
             bytes: 0,
@@ -77,18 +77,15 @@ impl Keyspace {
             let (_, stale) = self.stale.pop_front().expect("the front was just seen");
             self.delete_stale(&mut save, stale);
         }
-        let mut spill = Spill { batch: self.batches.next, chunks: Vec::new(), bytes: 0 };
-        while save.bytes + spill.bytes < bytes_max && self.dirty.front().is_some_and(|(lsn, ..)| *lsn <= target) {
+        while save.bytes + save.spilled_bytes() < bytes_max
+            && self.dirty.front().is_some_and(|(lsn, ..)| *lsn <= target)
+        {
             let (lsn, slot, id) = self.dirty.pop_front().expect("the front was just seen");
             if self.is_due(lsn, slot, id) {
-                self.save_object(&mut save, &mut spill, slot);
+                self.save_object(&mut save, slot);
             }
         }
-        if !spill.chunks.is_empty() {
-            self.batches.next = spill.batch + 1;
-            self.memory.spilling_bytes += spill.bytes;
-            save.spill = Some(spill);
-        }
+        self.memory.spilling_bytes += save.spilled_bytes();
         if self.databases_dirty != 0 && self.databases_dirty <= target || !save.writes.is_empty() {
             self.databases_dirty = 0;
             let complete = self.oldest_dirty().map_or(last, |oldest| oldest - 1);
@@ -99,9 +96,7 @@ impl Keyspace {
 
     /// Notes that a batch is in the store.
     pub fn committed(&mut self, save: Save) {
-        if let Some(spill) = &save.spill {
-            self.landed(spill);
-        }
+        save.spills.iter().for_each(|spill| self.landed(spill));
         for (slot, id) in save.saved {
             if let Some(object) = self.objects.same_mut(slot, id) {
                 object.saving = false;
@@ -219,12 +214,17 @@ impl Keyspace {
         }
     }
 
-    fn save_object(&mut self, save: &mut Save, spill: &mut Spill, slot: Slot) {
+    fn save_object(&mut self, save: &mut Save, slot: Slot) {
         let inline_bytes_max = self.sizes.inline_bytes_max;
         let object = &self.objects[slot];
         let id = object.id;
         if let Value::List(list) = &object.value {
             for base in list.to_spill(inline_bytes_max) {
+                // One batch at a time is packed in memory.
+                if save.spills.last().is_none_or(|spill| spill.bytes >= self.memory.budget.batch_bytes) {
+                    save.spills.push(Spill { batch: self.batches.next, chunks: Vec::new(), bytes: 0 });
+                }
+                let spill = save.spills.last_mut().expect("one was just made sure of");
                 self.spill_chunk(spill, slot, id, base);
             }
         }
@@ -242,7 +242,7 @@ impl Keyspace {
         // The row under this key may be that of an object which was renamed since: it would be lost without it.
         let name = RowName { namespace, key: self.objects[slot].key.clone() };
         if let Some(other) = self.elsewhere.get(&name).copied() {
-            self.save_object(save, spill, other);
+            self.save_object(save, other);
         }
         let object = &mut self.objects[slot];
         object.saved = lsn;
@@ -300,6 +300,11 @@ impl Save {
     /// The log is needed from this frame on until the batch is committed.
     pub fn oldest(&self) -> Lsn {
         self.oldest
+    }
+
+    /// Memory of the chunks in it.
+    pub fn spilled_bytes(&self) -> usize {
+        self.spills.iter().map(|spill| spill.bytes).sum()
     }
 
     fn put(&mut self, space: Space, key: Vec<u8>, value: Vec<u8>) {

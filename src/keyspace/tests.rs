@@ -109,7 +109,7 @@ impl World {
     fn save(&mut self) {
         let Some(mut save) = self.keys.capture(self.next - 1, self.next - 1, 300) else { return };
         self.saves += 1;
-        if let Some(spill) = &save.spill {
+        for spill in &save.spills {
             let chunks: Vec<_> = spill
                 .chunks
                 .iter()

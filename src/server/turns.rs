@@ -19,9 +19,12 @@ pub async fn run_turns(hub: Rc<Hub>, mut shard: Shard, clock: Clock) -> i32 {
     let mut outgoing = Vec::new();
     let mut alarm = Alarm { sleep: Box::pin(sleep(Duration::ZERO)), set_for: None };
     loop {
-        let turned = shard.turn(clock.now(), &mut hub.inbox.borrow_mut(), &*hub, &mut outgoing);
+        let now = clock.now();
+        let turned = shard.turn(now, &mut hub.inbox.borrow_mut(), &*hub, &mut outgoing);
+        let run = clock.now().mono;
         add(&hub.traffic.turns, 1);
         hub.send(&mut outgoing, |bytes| shard.recycle(bytes));
+        shard.note_time(run - now.mono, clock.now().mono - now.mono);
         if let Some(code) = turned.exit {
             return code;
         }

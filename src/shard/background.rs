@@ -197,7 +197,7 @@ impl StoreThread {
             Job::Save(mut save) => {
                 // What the store says must never be ahead of what the log can prove.
                 self.durability.wait(save.lsn).map_err(|error| error.to_string())?;
-                if let Some(spill) = &save.spill {
+                for spill in &save.spills {
                     self.ingest(spill)?;
                 }
                 let writes = std::mem::take(&mut save.writes);

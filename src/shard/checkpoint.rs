@@ -62,10 +62,8 @@ impl Shard {
         match self.keys.capture(last, target, SAVE_BYTES_MAX) {
             Some(save) => {
                 self.checkpoints.saving = Some(save.oldest());
-                if let Some(spill) = &save.spill {
-                    self.house.metrics.spills.count();
-                    self.house.metrics.spilled_bytes.add(spill.bytes as u64);
-                }
+                self.house.metrics.spills.add(save.spills.len() as u64);
+                self.house.metrics.spilled_bytes.add(save.spilled_bytes() as u64);
                 self.house.background.submit(Job::Save(save));
             }
             None => {

@@ -101,6 +101,8 @@ pub struct Shard {
     /// The log found no room on the disk: nothing runs and no reply leaves until it does.
     stuck: bool,
     exit: Option<i32>,
+    /// Requests that this turn has run.
+    requests_run: u64,
 }
 
 impl Shard {
@@ -119,6 +121,13 @@ impl Shard {
     /// Takes back a reply buffer that has been written, so that its memory is used again.
     pub fn recycle(&mut self, bytes: Vec<u8>) {
         self.house.recycle(bytes);
+    }
+
+    /// Notes how long the last turn ran, and how long it took until its replies were written.
+    pub fn note_time(&mut self, turn: Duration, written: Duration) {
+        let requests = std::mem::take(&mut self.requests_run);
+        self.house.metrics.turn_time.record(turn.as_micros() as u64);
+        self.house.metrics.request_time.record_many(written.as_micros() as u64, requests);
     }
 
     /// Brings the gauges up to date.

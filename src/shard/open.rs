@@ -91,6 +91,7 @@ impl Shard {
             checkpoints: Checkpoints::default(),
             stuck: false,
             exit: None,
+            requests_run: 0,
         })
     }
 }

@@ -180,6 +180,7 @@ impl Shard {
             return;
         };
         session.last_command_at = now.mono;
+        self.requests_run += 1;
         self.run_for(now, &mut session, request, None);
         session.reply_mode = match session.reply_mode {
             ReplyMode::SkipNext => ReplyMode::Skip,
