@@ -843,8 +843,10 @@ fn client_mut(clients: &mut std::collections::BTreeMap<ClientId, Client>, id: Cl
     clients.get_mut(&id).expect("a client is there while its command runs")
 }
 
+/// The row to read a whole value from. Also for one that is in memory at the moment: it may have to leave again before the
+/// rest of what a command wants is there.
 fn row_of_live(keys: &crate::keyspace::Keyspace, missing: &Missing) -> Option<(Vec<u8>, crate::keyspace::Kind)> {
-    if keys.still_missing(missing) { row_of(keys, missing) } else { None }
+    if keys.is_alive(missing) { row_of(keys, missing) } else { None }
 }
 
 fn weight(fetched: &Fetched) -> u64 {
