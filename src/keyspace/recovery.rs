@@ -220,16 +220,15 @@ impl Recovery {
         self.slots.insert(id, slot);
     }
 
-    /// A key belongs to what the store has under it if that is newer than the frame.
+    /// A key belongs to what the store has under it if that is newer than the frame. If it is older, the row is that of an
+    /// object which was renamed by a frame that the log no longer has; it was given up because the object died later.
     fn may_bind(&self, keyspace: &mut Keyspace, lsn: Lsn, database: usize, key: &[u8]) -> bool {
-        match keyspace.lookup(database, key) {
-            None => true,
-            Some(slot) => {
-                let newer = keyspace.objects[slot].saved >= lsn;
-                assert!(newer, "a key that is taken was freed by an earlier effect, or its object is newer");
-                false
-            }
+        let Some(slot) = keyspace.lookup(database, key) else { return true };
+        if keyspace.objects[slot].saved >= lsn {
+            return false;
         }
+        keyspace.unbind(slot);
+        true
     }
 
     fn change(

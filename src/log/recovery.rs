@@ -20,7 +20,7 @@ const PROGRESS_STEP_BYTES: u64 = 1 << 20;
 const LSN_AHEAD_MAX: u64 = 1 << 32;
 /// How many bytes of supposed ordinary frames behind a hole are checked. They only make the report fuller, and jobs written
 /// to look like frames could otherwise make it take forever.
-const SURVEY_BYTES_MAX: u64 = 1 << 30;
+const SURVEY_BYTES_MAX: u64 = 64 << 20;
 
 /// Reports what a start found in the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -201,7 +201,12 @@ impl SegmentReader {
     pub fn next_candidate(&mut self, mut offset: u64, numbers: &std::ops::Range<Lsn>) -> io::Result<Option<u64>> {
         const LSN_ENDS_AT: usize = FRAME_HEADER_BYTES;
         while offset + LSN_ENDS_AT as u64 <= self.bytes {
-            let bytes = self.bytes_at(offset, (self.bytes - offset).min(WINDOW_BYTES as u64))?;
+            // What is left of the window comes first: old frames look like candidates by the thousand, and reading a whole
+            // window for each made a start take seconds.
+            let window_end = self.window_at + self.window.len() as u64;
+            let left = if offset >= self.window_at { window_end.saturating_sub(offset) } else { 0 };
+            let wanted = if left >= LSN_ENDS_AT as u64 { left } else { WINDOW_BYTES as u64 };
+            let bytes = self.bytes_at(offset, (self.bytes - offset).min(wanted))?;
             let bytes = bytes.expect("the window ends with the file at the latest");
             let hit = bytes.windows(LSN_ENDS_AT).position(|header| {
                 let lsn = u64::from_le_bytes(header[8..16].try_into().expect("eight bytes"));

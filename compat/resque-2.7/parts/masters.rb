@@ -10,7 +10,7 @@ class Masters < Part
     await_master(first)
     others = [scheduler("second"), scheduler("third")]
     between("seconds that the first master's lock lives", Resque.redis.ttl(LOCK), 1..3)
-    others.each { |process| eventually("#{process.name} is a child") { process_title(process).include?("scheduler") } }
+    others.each { |process| eventually("#{process.name} stands by") { process_title(process).include?("Schedules Loaded") } }
     60.times { |id| Resque.enqueue_in_with_queue("masters", 4 + id % 4, Count, "masters", id) }
     second = killed(first, others)
     ended(second, others - [second])
