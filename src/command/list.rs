@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
-use crate::keyspace::{Kind, Side, Slot};
+use crate::keyspace::{Kind, List, Side, Slot};
 use crate::resp::{Error, Reply};
 
 use super::argument::{COUNT_NOT_POSITIVE, NUMKEYS_NOT_POSITIVE, counted_keys, integer, is, not_negative, range};
@@ -326,7 +326,10 @@ fn pop(context: &mut Context, request: &[Bytes], side: Side) -> Outcome {
     let count = match &request[2..] {
         [] => None,
         [count] => Some(not_negative(count)?),
-        _ => return Err(Error::SYNTAX.into()),
+        _ => {
+            let name = if side == Side::Left { "lpop" } else { "rpop" };
+            return Err(Error::new(format!("ERR wrong number of arguments for '{name}' command")).into());
+        }
     };
     let Some(slot) = context.keys.find_kind(key, Kind::List)? else {
         return Ok(if count.is_some() { Reply::NullArray } else { Reply::Null });
@@ -355,46 +358,64 @@ fn take(context: &mut Context, slot: Slot, side: Side, count: u64, key: Option<B
         slot,
         span,
         side,
-        Take { slot, object: context.keys.object(slot).id, side, key, first: None, items: Items::default() },
+        Take {
+            slot,
+            object: context.keys.object(slot).id,
+            rewrites: context.keys.list(slot).rewrites(),
+            side,
+            key,
+            ordinals: None,
+            items: Items::default(),
+        },
     )
 }
 
 struct Take {
     slot: Slot,
     object: u64,
+    /// As often the list had items replaced or put between others when the walk began.
+    rewrites: u64,
     side: Side,
     key: Option<Bytes>,
-    /// The item that must still be at the end when the walk is over.
-    first: Option<u64>,
+    /// The first and the last item that were read: they must still be where they were when the walk is over.
+    ordinals: Option<(u64, u64)>,
     items: Items,
 }
 
 impl Visitor for Take {
     fn visit(&mut self, ordinal: u64, item: &[u8]) -> ControlFlow<()> {
-        self.first.get_or_insert(ordinal);
+        self.ordinals = Some((self.ordinals.map_or(ordinal, |(first, _)| first), ordinal));
         self.items.add(item)
     }
 
-    fn finish(self: Box<Self>, context: &mut Context) -> Outcome {
+    fn finish(&mut self, context: &mut Context) -> Outcome {
         let count = self.items.items.len() as u64;
         if !context.keys.is_list(self.slot, self.object) {
             return Ok(Reply::NullArray);
         }
-        // Only a walk lets others run in between; they may have popped what was read.
-        let at = |list: &crate::keyspace::List| match self.side {
-            Side::Left => list.ordinal_at(0),
-            Side::Right => list.ordinal_at(list.len() - 1),
-        };
-        let unchanged = at(context.keys.list(self.slot)) == self.first;
-        if !unchanged || context.keys.list(self.slot).len() < count {
-            return take(context, self.slot, self.side, count, self.key);
+        // Only a walk lets others run in between; they may have taken or changed what was read.
+        if !self.is_unchanged(context.keys.list(self.slot), count) {
+            return take(context, self.slot, self.side, count, self.key.clone());
         }
-        let items = self.items.reply(context)?;
+        let items = std::mem::take(&mut self.items).reply(context)?;
         context.keys.pop(self.slot, self.side, count)?;
-        Ok(match self.key {
+        Ok(match self.key.take() {
             None => items,
             Some(key) => Reply::Array(vec![Reply::Bulk(key), items]),
         })
+    }
+}
+
+impl Take {
+    /// Tells whether the `count` items at the end are still those that were read.
+    fn is_unchanged(&self, list: &List, count: u64) -> bool {
+        let at = |distance: u64| match self.side {
+            Side::Left => list.ordinal_at(distance),
+            Side::Right => list.len().checked_sub(distance + 1).and_then(|index| list.ordinal_at(index)),
+        };
+        // Ordinals are not used twice, so between two that are as far apart as before nothing was taken out.
+        list.rewrites() == self.rewrites
+            && self.ordinals.is_some_and(|(first, last)| at(0) == Some(first) && at(count - 1) == Some(last))
     }
 }
 
@@ -459,8 +480,8 @@ impl Visitor for Read {
         self.items.add(item)
     }
 
-    fn finish(self: Box<Self>, context: &mut Context) -> Outcome {
-        self.items.reply(context)
+    fn finish(&mut self, context: &mut Context) -> Outcome {
+        std::mem::take(&mut self.items).reply(context)
     }
 }
 
@@ -476,17 +497,26 @@ fn set_item(context: &mut Context, request: &[Bytes]) -> Outcome {
 fn remove(context: &mut Context, request: &[Bytes]) -> Outcome {
     let count = integer(&request[2])?;
     let Some(slot) = context.keys.find_kind(&request[1], Kind::List)? else { return Ok(Reply::Integer(0)) };
-    let last = context.keys.list(slot).len() - 1;
     let from = if count < 0 { Side::Right } else { Side::Left };
     let limit = if count == 0 { u64::MAX } else { count.unsigned_abs() };
+    remove_from(context, slot, from, limit, request[3].clone())
+}
+
+/// Removes up to `limit` items that are equal to an element, those nearest to a side.
+fn remove_from(context: &mut Context, slot: Slot, from: Side, limit: u64, element: Bytes) -> Outcome {
+    let list = context.keys.list(slot);
+    let (last, rewrites) = (list.len() - 1, list.rewrites());
     let object = context.keys.object(slot).id;
-    let visitor = Remove { slot, object, limit, element: request[3].clone(), found: Vec::new() };
+    let visitor = Remove { slot, object, rewrites, from, limit, element, found: Vec::new() };
     scan_list(context, slot, (0, last), from, visitor)
 }
 
 struct Remove {
     slot: Slot,
     object: u64,
+    /// As often the list had items replaced or put between others when the walk began.
+    rewrites: u64,
+    from: Side,
     limit: u64,
     element: Bytes,
     found: Vec<u64>,
@@ -500,12 +530,15 @@ impl Visitor for Remove {
         if self.found.len() as u64 == self.limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    fn finish(mut self: Box<Self>, context: &mut Context) -> Outcome {
+    fn finish(&mut self, context: &mut Context) -> Outcome {
         // What was popped while the walk went on is no longer there to remove.
         if !context.keys.is_list(self.slot, self.object) {
             return Ok(Reply::Integer(0));
         }
         let list = context.keys.list(self.slot);
+        if list.rewrites() != self.rewrites {
+            return remove_from(context, self.slot, self.from, self.limit, self.element.clone());
+        }
         self.found.retain(|ordinal| list.contains(*ordinal));
         if !self.found.is_empty() {
             context.keys.remove_items(self.slot, &self.found)?;
@@ -538,15 +571,23 @@ fn insert(context: &mut Context, request: &[Bytes]) -> Outcome {
         _ => return Err(Error::SYNTAX.into()),
     };
     let Some(slot) = context.keys.find_kind(&request[1], Kind::List)? else { return Ok(Reply::Integer(0)) };
-    let last = context.keys.list(slot).len() - 1;
+    insert_beside(context, slot, after, request[3].clone(), request[4].clone())
+}
+
+/// Puts an element before or after the first item that is equal to a pivot.
+fn insert_beside(context: &mut Context, slot: Slot, after: bool, pivot: Bytes, element: Bytes) -> Outcome {
+    let list = context.keys.list(slot);
+    let (last, rewrites) = (list.len() - 1, list.rewrites());
     let object = context.keys.object(slot).id;
-    let visitor = Insert { slot, object, after, pivot: request[3].clone(), element: request[4].clone(), found: None };
+    let visitor = Insert { slot, object, rewrites, after, pivot, element, found: None };
     scan_list(context, slot, (0, last), Side::Left, visitor)
 }
 
 struct Insert {
     slot: Slot,
     object: u64,
+    /// As often the list had items replaced or put between others when the walk began.
+    rewrites: u64,
     after: bool,
     pivot: Bytes,
     element: Bytes,
@@ -562,9 +603,12 @@ impl Visitor for Insert {
         ControlFlow::Continue(())
     }
 
-    fn finish(self: Box<Self>, context: &mut Context) -> Outcome {
+    fn finish(&mut self, context: &mut Context) -> Outcome {
         if !context.keys.is_list(self.slot, self.object) {
             return Ok(Reply::Integer(0));
+        }
+        if context.keys.list(self.slot).rewrites() != self.rewrites {
+            return insert_beside(context, self.slot, self.after, self.pivot.clone(), self.element.clone());
         }
         let Some(pivot) = self.found.filter(|ordinal| context.keys.list(self.slot).contains(*ordinal)) else {
             return Ok(Reply::Integer(-1));
@@ -644,11 +688,11 @@ impl Visitor for Position {
         if self.found.len() == self.wanted { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    fn finish(self: Box<Self>, _context: &mut Context) -> Outcome {
+    fn finish(&mut self, _context: &mut Context) -> Outcome {
         if self.one {
             return Ok(self.found.first().map_or(Reply::Null, |index| Reply::Integer(*index)));
         }
-        Ok(Reply::Array(self.found.into_iter().map(Reply::Integer).collect()))
+        Ok(Reply::Array(self.found.iter().copied().map(Reply::Integer).collect()))
     }
 }
 

@@ -118,24 +118,31 @@ fn lowered<'a>(buffer: &'a mut [u8; NAME_BYTES_MAX], name: &[u8], subcommand: &[
 }
 
 fn unknown(request: &[Bytes]) -> Error {
-    let shown = |text: &[u8], max: usize| String::from_utf8_lossy(&text[..text.len().min(max)]).into_owned();
-    let mut arguments = String::new();
+    let mut arguments = Vec::new();
     for argument in &request[1..] {
         if arguments.len() >= SHOWN_BYTES_MAX {
             break;
         }
-        arguments += &format!("'{}' ", shown(argument, SHOWN_BYTES_MAX - arguments.len()));
+        let shown = shown(argument, SHOWN_BYTES_MAX - arguments.len());
+        arguments.extend_from_slice(&[b"'", shown, b"' "].concat());
     }
     Error::new(format!(
-        "ERR unknown command '{}', with args beginning with: {arguments}",
-        shown(&request[0], SHOWN_BYTES_MAX)
+        "ERR unknown command '{}', with args beginning with: {}",
+        String::from_utf8_lossy(shown(&request[0], SHOWN_BYTES_MAX)),
+        String::from_utf8_lossy(&arguments)
     ))
+}
+
+/// What Redis shows of a word: its beginning, up to a zero byte.
+fn shown(text: &[u8], bytes_max: usize) -> &[u8] {
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+    &text[..text.len().min(bytes_max)]
 }
 
 fn unknown_subcommand(container: &Command, request: &[Bytes]) -> Error {
     Error::new(format!(
         "ERR unknown subcommand '{}'. Try {} HELP.",
-        String::from_utf8_lossy(&request[1][..request[1].len().min(SHOWN_BYTES_MAX)]),
+        String::from_utf8_lossy(shown(&request[1], SHOWN_BYTES_MAX)),
         container.name.to_uppercase()
     ))
 }

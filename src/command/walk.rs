@@ -15,8 +15,8 @@ use super::{Context, Outcome, Stop};
 pub trait Visitor {
     /// Looks at one item; `Break` ends the walk.
     fn visit(&mut self, ordinal: u64, item: &[u8]) -> ControlFlow<()>;
-    /// Answers, and writes.
-    fn finish(self: Box<Self>, context: &mut Context) -> Outcome;
+    /// Answers, and writes. It is called again if it stops to fetch something, which it does before it writes.
+    fn finish(&mut self, context: &mut Context) -> Outcome;
 }
 
 /// See the module.
@@ -103,8 +103,13 @@ impl Walk {
         }
     }
 
-    /// Ends the walk.
-    pub fn finish(self, context: &mut Context) -> Outcome {
+    /// Tells whether all that it reads was read: what is still fetched is for its end.
+    pub fn is_over(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Ends the walk; again if its end had to fetch something.
+    pub fn finish(&mut self, context: &mut Context) -> Outcome {
         self.visitor.finish(context)
     }
 

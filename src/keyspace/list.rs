@@ -56,6 +56,8 @@ pub struct List {
     /// The ordinals that the next push to the left and to the right get.
     next_left: u64,
     next_right: u64,
+    /// How often an item was replaced or put between others since the list is in memory.
+    rewrites: u64,
     /// The end last popped.
     pub popped: Option<Side>,
     /// Memory of chunks and references.
@@ -209,6 +211,7 @@ impl Default for List {
             length: 0,
             next_left: ORDINAL_START - 1,
             next_right: ORDINAL_START,
+            rewrites: 0,
             popped: None,
             memory_bytes: size_of::<List>(),
             cold: 0,
@@ -259,6 +262,12 @@ impl List {
             .filter(|other| !chunk.is_hole(*other) && chunk.ordinal(*other) < chunk.ordinal(physical))
             .count();
         Some(before + inside as u64)
+    }
+
+    /// A number that changes whenever an item is replaced or put between others. While it is the same, an ordinal that
+    /// is in the list names the item that it named before.
+    pub fn rewrites(&self) -> u64 {
+        self.rewrites
     }
 
     /// Tells whether an ordinal is in the list.
@@ -362,6 +371,7 @@ impl List {
     /// Replaces the item with this ordinal; its chunk must be in memory.
     pub fn set(&mut self, ordinal: u64, item: &[u8], events: &mut ListEvents) {
         let Some((at, physical)) = self.find(ordinal) else { return };
+        self.rewrites += 1;
         self.rebuild(at, events, |chunk, body| {
             let mut fresh = Chunk::with_capacity(body.data_bytes() + item.len());
             for index in 0..body.len() as u32 {
@@ -383,6 +393,7 @@ impl List {
     /// new item rise by one: this is the only change that moves ordinals.
     pub fn insert(&mut self, pivot: u64, after: bool, item: &[u8], events: &mut ListEvents) {
         let Some((at, _)) = self.find(pivot) else { return };
+        self.rewrites += 1;
         let old = piece(&self.refs[at], 0, 0);
         let (start, end) = self.refs[at].span();
         let new_ordinal = pivot + u64::from(after);

@@ -251,6 +251,12 @@ impl Keyspace {
         }
     }
 
+    /// Tells whether the object that something was asked for is still there, whatever is in memory of it.
+    pub fn is_alive(&self, missing: &Missing) -> bool {
+        let (Missing::Chunk { object, slot, .. } | Missing::Whole { object, slot, .. }) = missing;
+        self.objects.get(*slot).is_some_and(|found| found.id == *object)
+    }
+
     /// Forgets that something was asked for, so that it is asked for again.
     pub fn give_up_loading(&mut self, missing: &Missing) {
         let Missing::Chunk { object, slot, at } = missing else { return };

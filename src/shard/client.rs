@@ -65,6 +65,9 @@ pub struct Walking {
     pub failed: Option<String>,
     pub token: u64,
     pub database: usize,
+    /// What its end has asked for so far, all of it put into place at once, as in [`Fetching`].
+    pub wanted: Vec<Missing>,
+    pub arrived: Vec<(Missing, Fetched)>,
 }
 
 /// See the module.

@@ -459,7 +459,15 @@ impl Shard {
         self.house.metrics.walks.count();
         self.house.walking.insert(session.id);
         let token = self.house.token();
-        let walking = Walking { walk, outstanding: 0, failed: None, token, database: session.database };
+        let walking = Walking {
+            walk,
+            outstanding: 0,
+            failed: None,
+            token,
+            database: session.database,
+            wanted: Vec::new(),
+            arrived: Vec::new(),
+        };
         client_mut(&mut self.house.clients, session.id).state = State::Walking(walking);
     }
 
@@ -495,10 +503,8 @@ impl Shard {
         token: u64,
         fetched: Result<Option<Fetched>, String>,
     ) {
-        if let Missing::Chunk { at, .. } = missing
-            && let Some(id) = self.walk_of(token)
-        {
-            return self.feed_walk(id, at, fetched);
+        if let Some(id) = self.walk_of(token) {
+            return self.feed_walk(id, missing, fetched);
         }
         let Some(id) = self.fetching.get(&token).copied() else { return };
         let Some(client) = self.house.clients.get_mut(&id) else {
@@ -562,18 +568,16 @@ impl Shard {
         })
     }
 
-    fn feed_walk(
-        &mut self,
-        id: ClientId,
-        at: crate::keyspace::list::ChunkAt,
-        fetched: Result<Option<Fetched>, String>,
-    ) {
+    fn feed_walk(&mut self, id: ClientId, missing: Missing, fetched: Result<Option<Fetched>, String>) {
         let State::Walking(walking) = &mut client_mut(&mut self.house.clients, id).state else { return };
         walking.outstanding -= 1;
-        match fetched {
-            Ok(Some(Fetched::Chunk(chunk))) => walking.walk.feed(at, &chunk),
-            Ok(_) => walking.failed = Some(format!("chunk {} is not in the store", at.id.0)),
-            Err(reason) => walking.failed = Some(reason),
+        match (missing, fetched) {
+            (missing, Ok(Some(fetched))) if walking.walk.is_over() => walking.arrived.push((missing, fetched)),
+            (Missing::Chunk { at, .. }, Ok(Some(Fetched::Chunk(chunk)))) => walking.walk.feed(at, &chunk),
+            // What its end wanted was popped or deleted meanwhile: the end will see that.
+            (missing, Ok(None)) if walking.walk.is_over() && !self.keys.still_missing(&missing) => {}
+            (missing, Ok(_)) => walking.failed = Some(format!("{missing:?} is not in the store")),
+            (_, Err(reason)) => walking.failed = Some(reason),
         }
     }
 
@@ -616,11 +620,14 @@ impl Shard {
         self.house.touch(id);
     }
 
-    fn finish_walk(&mut self, now: Now, session: &mut Session, walking: Walking) {
+    fn finish_walk(&mut self, now: Now, session: &mut Session, mut walking: Walking) {
         if let Some(reason) = walking.failed {
             error!(%reason, "stored data cannot be read");
             let error = Error::new(format!("ERR the stored data of this command cannot be read: {reason}"));
             return self.answer(session, &error.into(), 0);
+        }
+        for (missing, fetched) in walking.arrived.drain(..) {
+            self.keys.install(&missing, fetched);
         }
         self.keys.begin(self.house.buffer.next_lsn(), walking.database);
         self.keys.note_growth = self.house.waiters.len() > 0;
@@ -637,7 +644,7 @@ impl Shard {
         match outcome {
             Ok(reply) => self.answer(session, &reply, self.house.last_lsn),
             Err(Stop::Walk(walk)) => self.walk(session, walk),
-            Err(Stop::Fetch(missing)) => self.fetch_for_walk(now, session, missing),
+            Err(Stop::Fetch(missing)) => self.fetch_for_end(session, walking, missing),
             Err(stop) => {
                 let error =
                     error_of(&stop).unwrap_or(Error::constant("ERR the list changed while it was read; try again"));
@@ -646,10 +653,20 @@ impl Shard {
         }
     }
 
-    /// The end of a walk wants to change a chunk that is not in memory: it is read on the spot, being one chunk.
-    fn fetch_for_walk(&mut self, _now: Now, session: &mut Session, _missing: Vec<Missing>) {
-        let error = Error::constant("ERR the list changed while it was read; try again");
-        self.answer(session, &error.into(), self.house.last_lsn);
+    /// The end of a walk looks at, or changes, what is not in memory: it runs again once all of that is there.
+    fn fetch_for_end(&mut self, session: &Session, mut walking: Walking, missing: Vec<Missing>) {
+        self.house.metrics.fetches.count();
+        // What it asked for before may have had to leave memory again.
+        walking.wanted.extend(missing);
+        walking.wanted.sort_unstable();
+        walking.wanted.dedup();
+        for missing in &walking.wanted {
+            let row = row_of_live(&self.keys, missing);
+            self.house.background.load(Load { missing: *missing, row, token: walking.token });
+        }
+        walking.outstanding = walking.wanted.len();
+        self.house.walking.insert(session.id);
+        client_mut(&mut self.house.clients, session.id).state = State::Walking(walking);
     }
 
     // ---- memory and disk ----------------------------------------------------------------------------------------
@@ -827,8 +844,10 @@ fn client_mut(clients: &mut std::collections::BTreeMap<ClientId, Client>, id: Cl
     clients.get_mut(&id).expect("a client is there while its command runs")
 }
 
+/// The row to read a whole value from. Also for one that is in memory at the moment: it may have to leave again before the
+/// rest of what a command wants is there.
 fn row_of_live(keys: &crate::keyspace::Keyspace, missing: &Missing) -> Option<(Vec<u8>, crate::keyspace::Kind)> {
-    if keys.still_missing(missing) { row_of(keys, missing) } else { None }
+    if keys.is_alive(missing) { row_of(keys, missing) } else { None }
 }
 
 fn weight(fetched: &Fetched) -> u64 {

@@ -247,7 +247,7 @@ impl Visitor for CopyList {
         ControlFlow::Continue(())
     }
 
-    fn finish(self: Box<Self>, context: &mut Context) -> Outcome {
+    fn finish(&mut self, context: &mut Context) -> Outcome {
         // Only a walk lets others run in between; they may have taken the destination.
         if self.copy.is_blocked(context) {
             return Ok(Reply::Integer(0));

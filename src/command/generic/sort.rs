@@ -208,8 +208,9 @@ impl Visitor for Collect {
         ControlFlow::Continue(())
     }
 
-    fn finish(self: Box<Self>, context: &mut Context) -> Outcome {
-        answer(context, &self.options, self.elements)
+    fn finish(&mut self, context: &mut Context) -> Outcome {
+        // What the patterns name may have to be fetched: then this runs again.
+        answer(context, &self.options, self.elements.clone())
     }
 }
 
