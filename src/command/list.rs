@@ -720,7 +720,7 @@ fn move_item(
     let until = timeout.map(|timeout| deadline(timeout, context.now)).transpose()?;
     let Some(source_slot) = context.keys.find_kind(source, Kind::List)? else {
         return match until {
-            Some(until) if context.may_block() => wait_for(context, std::slice::from_ref(source), until),
+            Some(until) if context.may_block() => wait_for(context, std::slice::from_ref(source), Kind::List, until),
             // Not an array, unlike what is answered when the time is over.
             _ => Ok(Reply::Null),
         };
@@ -752,7 +752,7 @@ fn block_and_pop(context: &mut Context, request: &[Bytes], side: Side) -> Outcom
         let item = take_one(context, slot, side)?;
         return Ok(Reply::Array(vec![Reply::Bulk(key.clone()), Reply::Bulk(item)]));
     }
-    wait_for(context, keys, until)
+    wait_for(context, keys, Kind::List, until)
 }
 
 fn pop_many(context: &mut Context, request: &[Bytes], at: usize, timeout: Option<&Bytes>) -> Outcome {
@@ -774,6 +774,6 @@ fn pop_many(context: &mut Context, request: &[Bytes], at: usize, timeout: Option
     }
     match until {
         None => Ok(Reply::NullArray),
-        Some(until) => wait_for(context, keys, until),
+        Some(until) => wait_for(context, keys, Kind::List, until),
     }
 }

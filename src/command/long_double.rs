@@ -175,7 +175,7 @@ impl LongDouble {
         let mut digits = if self.exponent >= 0 {
             let mut whole = Natural::from(self.mantissa);
             whole.shift(self.exponent);
-            whole.to_decimal() + &"0".repeat(FRACTION_DIGITS)
+            whole.into_decimal() + &"0".repeat(FRACTION_DIGITS)
         } else {
             self.scaled_down().to_string()
         };
@@ -223,7 +223,7 @@ impl Natural {
         natural
     }
 
-    fn to_decimal(mut self) -> String {
+    fn into_decimal(mut self) -> String {
         const PART: u64 = 1_000_000_000;
         let mut parts = Vec::new();
         while !self.limbs.is_empty() {

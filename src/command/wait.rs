@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock::Now;
+use crate::keyspace::Kind;
 use crate::resp::{Error, Reply, parse_double};
 
 use super::{Context, Outcome, Stop};
@@ -17,6 +18,8 @@ const TIMEOUT_SECONDS_MAX: f64 = i64::MAX as f64 / 1000.0;
 pub struct Wait {
     /// In the order of the arguments.
     pub keys: Vec<Bytes>,
+    /// A key that becomes something else is not what it waits for, so it goes on waiting.
+    pub kind: Kind,
     /// On the monotonic clock; none waits for ever.
     pub until: Option<Duration>,
     /// What is answered when the time is over.
@@ -24,11 +27,11 @@ pub struct Wait {
 }
 
 /// Parks the client, unless it is inside a transaction or a script: there, nothing is there at once.
-pub fn wait_for(context: &Context, keys: &[Bytes], until: Option<Duration>) -> Outcome {
+pub fn wait_for(context: &Context, keys: &[Bytes], kind: Kind, until: Option<Duration>) -> Outcome {
     if !context.may_block() {
         return Ok(Reply::NullArray);
     }
-    Err(Stop::Wait(Wait { keys: keys.to_vec(), until, timed_out: Reply::NullArray }))
+    Err(Stop::Wait(Wait { keys: keys.to_vec(), kind, until, timed_out: Reply::NullArray }))
 }
 
 /// Reads a timeout in seconds, which may be fractional, into a moment; 0 is for ever.

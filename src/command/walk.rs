@@ -114,7 +114,7 @@ impl Walk {
     }
 
     /// Walks at once, reading each piece on the spot and letting it go again.
-    pub fn run_now(mut self: Box<Self>, context: &mut Context) -> Outcome {
+    pub fn run_now(mut self, context: &mut Context) -> Outcome {
         loop {
             match self.step(usize::MAX, 1) {
                 Step::More => {}

@@ -127,14 +127,12 @@ impl<V: Weigh> Fields<V> {
 
     /// Visits from a scan cursor on; answers the next cursor, 0 at the end. All names of one hash leave in one step.
     pub fn scan(&self, cursor: u64, count: usize, mut visit: impl FnMut(&[u8], &V)) -> u64 {
-        let mut seen = 0;
         let mut last = 0;
-        for (key, value) in self.entries.iter_from(|key| key.hash < cursor) {
+        for (seen, (key, value)) in self.entries.iter_from(|key| key.hash < cursor).enumerate() {
             if seen >= count && key.hash != last {
                 return key.hash;
             }
             last = key.hash;
-            seen += 1;
             visit(&key.name, value);
         }
         0

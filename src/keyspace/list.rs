@@ -84,6 +84,7 @@ pub struct ChunkRef {
     /// Live physical indexes are `low..high` without the holes. Neither edge is ever a hole.
     low: u32,
     high: u32,
+    #[expect(clippy::box_collection, reason = "there is one for every chunk on disk, and few have holes")]
     holes: Option<Box<BTreeSet<u32>>>,
     /// Bytes of all its items.
     data_bytes: u32,
@@ -174,6 +175,7 @@ pub struct Piece {
     /// Live physical indexes, holes left out.
     low: u32,
     high: u32,
+    #[expect(clippy::box_collection, reason = "there is one for every chunk on disk, and few have holes")]
     holes: Option<Box<BTreeSet<u32>>>,
     pub data_bytes: u32,
     id: Option<ChunkId>,
@@ -773,8 +775,8 @@ fn nth(chunk: &ChunkRef, side: Side, skip: u64) -> u32 {
     if chunk.holes.is_none() {
         return step(skip as u32);
     }
-    let live = (0..chunk.high - chunk.low).map(step).filter(|physical| !chunk.is_hole(*physical));
-    live.skip(skip as usize).next().expect("the caller counted the live items")
+    let mut live = (0..chunk.high - chunk.low).map(step).filter(|physical| !chunk.is_hole(*physical));
+    live.nth(skip as usize).expect("the caller counted the live items")
 }
 
 fn read(chunk: &ChunkRef, physical: u32) -> Result<&[u8], ChunkAt> {

@@ -384,14 +384,13 @@ impl Keyspace {
 
     /// Visits live keys of the current database from a scan cursor on; answers the next cursor, 0 at the end.
     pub fn scan(&self, cursor: u64, count: usize, mut visit: impl FnMut(&Object)) -> u64 {
-        let mut seen = 0;
         let mut last = 0;
-        for ((hash, slot), ()) in self.databases[self.database].keys.iter_from(|(hash, _)| *hash < cursor) {
+        let keys = &self.databases[self.database].keys;
+        for (seen, ((hash, slot), ())) in keys.iter_from(|(hash, _)| *hash < cursor).enumerate() {
             if seen >= count && *hash != last {
                 return *hash;
             }
             last = *hash;
-            seen += 1;
             let object = &self.objects[*slot];
             if object.expire_ms == 0 || object.expire_ms > self.now_ms {
                 visit(object);

@@ -30,7 +30,7 @@ pub type FetchNow<'a> = dyn FnMut(&Missing, &Keyspace) -> Result<Fetched, String
 
 /// The way back, in this order: [`state`](Self::state), all keys, all chunk rows, [`rows_done`](Self::rows_done), all
 /// frames, [`finish`](Self::finish).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Recovery {
     slots: HashMap<ObjectId, Slot>,
     /// The store has everything up to here.
@@ -43,10 +43,6 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    pub fn new() -> Recovery {
-        Recovery { slots: HashMap::new(), complete: 0, last: 0, keys: 0, chunks: 0, effects: 0 }
-    }
-
     /// Takes the numbers and namespaces of the last checkpoint.
     pub fn state(&mut self, keyspace: &mut Keyspace, row: &[u8]) -> Result<(), Corrupt> {
         let mut reader = Reader::new(row);

@@ -131,7 +131,7 @@ impl World {
         self.store.crash();
         let mut keys = Keyspace::new(2, SIZES, BUDGET);
         keys.begin_turn(1000);
-        let mut recovery = Recovery::new();
+        let mut recovery = Recovery::default();
         if let Some(row) = self.store.get(Space::Sys, SYS_STATE_KEY).expect("memory reads") {
             recovery.state(&mut keys, &row).expect("the state is whole");
         }

@@ -207,13 +207,17 @@ fn a_subscriber_that_does_not_read_is_closed() {
     check(async {
         let server = Server::start();
         let mut subscriber = server.connect().await;
-        subscriber.write_all(&request(&[b"SUBSCRIBE", b"news"])).await.unwrap();
+        expect(&mut subscriber, &request(&[b"SUBSCRIBE", b"news"]), b"*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n")
+            .await;
         let mut publisher = server.connect().await;
         let message = request(&[b"PUBLISH", b"news", &vec![b'm'; 1 << 20]]);
         // The kernel's buffers take some messages too, a few megabytes at most.
+        let mut listeners = b":1\r\n".to_vec();
         for _ in 0..50 {
-            expect(&mut publisher, &message, b":1\r\n").await;
+            publisher.write_all(&message).await.unwrap();
+            listeners = read(&mut publisher, listeners.len()).await;
         }
+        assert_eq!(listeners, b":0\r\n");
         assert_eq!((server.hub.traffic.shed.load(Relaxed), server.hub.connected()), (1, 1));
     });
 }

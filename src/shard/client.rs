@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::command::{Stop, Wait, Walk};
-use crate::keyspace::Missing;
 use crate::keyspace::recovery::Fetched;
+use crate::keyspace::{Kind, Missing};
 use crate::log::Lsn;
 use crate::resp::{Error, Reply, encode};
 use crate::session::Session;
@@ -150,6 +150,22 @@ impl Client {
     /// How many of its requests have not run, the one under way included.
     pub fn waiting_requests(&self) -> usize {
         self.pending.len() + usize::from(!matches!(self.state, State::Ready))
+    }
+
+    /// It is closed once its replies are out, and nothing more of it runs.
+    pub fn is_closing(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.closing)
+    }
+
+    /// Forgets what it sent and did not run.
+    pub fn drop_requests(&mut self) {
+        self.pending.clear();
+        self.malformed = None;
+    }
+
+    /// It is parked until some key is of this kind, and nobody has ended it meanwhile.
+    pub fn waits_for(&self, kind: Kind) -> bool {
+        matches!(&self.state, State::Parked(parked) if parked.wait.kind == kind) && !self.is_closing()
     }
 
     pub fn is_ready(&self) -> bool {

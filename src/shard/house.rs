@@ -170,7 +170,7 @@ impl Host for House {
         if let Some(session) = &mut client.session {
             session.closing = true;
         }
-        client.pending.clear();
+        client.drop_requests();
         self.touch(id);
         true
     }

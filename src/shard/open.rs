@@ -41,7 +41,7 @@ impl Shard {
         let store: Arc<dyn Store> = Arc::new(store);
         let mut keys = Keyspace::new(settings.databases as usize, sizes(&settings), budget(&settings));
         keys.begin_turn(0);
-        let mut recovery = Recovery::new();
+        let mut recovery = Recovery::default();
         load_rows(&*store, &mut keys, &mut recovery)?;
         // Before the replay, which ingests batches of its own.
         drop_orphans(&*store, &mut keys)?;
@@ -223,5 +223,5 @@ fn free_bytes(directory: &Path) -> Option<u64> {
         let mut facts: libc::statvfs = std::mem::zeroed();
         (libc::statvfs(path.as_ptr(), &mut facts), facts)
     };
-    (result == 0).then(|| facts.f_bavail as u64 * facts.f_frsize as u64)
+    (result == 0).then(|| facts.f_bavail * facts.f_frsize)
 }

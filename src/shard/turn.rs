@@ -11,8 +11,8 @@ use crate::command::{
     self, Command, Context, Flag, Outcome, Stop, Wait, Walk, Within, connection, drop_transaction, find, is_immediate,
     may_need_room, queue_in_transaction,
 };
-use crate::keyspace::Missing;
 use crate::keyspace::recovery::Fetched;
+use crate::keyspace::{Kind, Missing};
 use crate::log::LogError;
 use crate::resp::{Error, Reply};
 use crate::session::{ClientId, ReplyMode, Session};
@@ -152,6 +152,10 @@ impl Shard {
         while let Some(id) = self.house.queue.pop_front() {
             for _ in 0..REQUESTS_A_VISIT {
                 let Some(client) = self.house.clients.get_mut(&id).filter(|client| client.is_ready()) else { break };
+                if client.is_closing() {
+                    client.drop_requests();
+                    break;
+                }
                 let Some(request) = client.pending.pop_front() else { break };
                 let size: usize = request.iter().map(Bytes::len).sum();
                 self.run_request(now, id, request, sockets);
@@ -163,8 +167,7 @@ impl Shard {
             }
             let Some(client) = self.house.clients.get_mut(&id) else { continue };
             client.queued = false;
-            let closing = client.session.as_ref().is_some_and(|session| session.closing);
-            if client.is_ready() && !client.pending.is_empty() && !closing {
+            if client.is_ready() && !client.pending.is_empty() {
                 self.house.enqueue(id);
             }
             if requests == 0 || bytes == 0 || self.house.stopping {
@@ -361,26 +364,27 @@ impl Shard {
                 let mut behind = None;
                 while let Some((place, id)) = self.house.waiters.next_on(grown.database, &key, behind) {
                     behind = Some(place);
+                    // It may be gone again, at the end of a transaction or since an older waiter took it.
+                    let Some(kind) = self.kind_of(grown.database, &key) else { break };
+                    if !self.house.clients.get(&id).is_some_and(|client| client.waits_for(kind)) {
+                        continue;
+                    }
                     if sockets.hung_up(id) {
                         debug!(client = id, "a blocked client had hung up");
                         self.forget(id);
                         continue;
                     }
                     self.run_parked(now, id);
-                    let still = self.house.clients.get(&id).is_some_and(|client| !client.is_ready());
-                    if still && !self.key_exists(grown.database, &key) {
-                        break;
-                    }
                 }
             }
         }
     }
 
-    fn key_exists(&mut self, database: usize, key: &[u8]) -> bool {
+    fn kind_of(&mut self, database: usize, key: &[u8]) -> Option<Kind> {
         self.keys.begin(self.house.buffer.next_lsn(), database);
-        let exists = self.keys.find(key).is_some();
+        let kind = self.keys.find(key).map(|slot| self.keys.object(slot).value.kind());
         self.finish_frame();
-        exists
+        kind
     }
 
     /// Runs a parked client's command again.

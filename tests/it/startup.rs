@@ -33,7 +33,7 @@ fn a_bad_setting_from_any_source_ends_with_code_2_and_its_name() {
     check(&["--portt", "1"], &[], "--portt");
     check(&["--maxmemory-policy", "allkeys-lru"], &[], "'maxmemory-policy'");
     check(&[], &[("MILLPOND_LOGLEVEL", "loud")], "'loglevel'");
-    check(&[], &[("MILLPOND_LOGLEVEL", "debug")], "MILLPOND_LOGLEVEL");
+    check(&[], &[("MILLPOND_LOGLEVELS", "debug")], "MILLPOND_LOGLEVELS");
     check(&["--config", file], &[], "'maxmemory'");
     check(&["--config", "/nowhere.toml"], &[], "/nowhere.toml");
 }

@@ -81,8 +81,10 @@ fn no_file_names_a_path_of_one_machine() {
 }
 
 #[test]
-fn the_readme_has_the_settings_that_are_declared() {
+fn the_readme_has_the_settings_and_commands_that_are_declared() {
+    // One after the other, since both write the same file if asked to.
     check_generated("README.md", "settings", &millpond::settings::readme_table());
+    check_generated("README.md", "commands", &millpond::command::documentation());
 }
 
 /// Compares what stands between two markers of a file with what it is made from, or writes it anew if asked to.

@@ -103,7 +103,7 @@ pub const COMMANDS: &[Command] = &[
         examples: &[
             "BITPOS n 0",
             "BITPOS n 1",
-            "SET k \"\\xff\\xf0\\x00\"",
+            "SET k \"\\xdf\\xb0\\x00\"",
             "BITPOS k 0",
             "BITPOS k 1 2",
             "BITPOS k 0 2",
@@ -111,7 +111,9 @@ pub const COMMANDS: &[Command] = &[
             "BITPOS k 0 1 -1 BYTE",
             "BITPOS k 1 7 15 BIT",
             "BITPOS k 0 13 -1 BIT",
-            "SET f \"\\xff\\xff\"",
+            "SETBIT f 15 1",
+            "BITOP NOT f f",
+            "SETBIT f 15 1",
             "BITPOS f 0",
             "BITPOS f 0 0 -1",
             "BITPOS f 0 5",
@@ -136,7 +138,7 @@ pub const COMMANDS: &[Command] = &[
         flags: &[Flag::Write, Flag::DenyOom],
         keys: Keys::Range { first: 2, last: -1, step: 1 },
         examples: &[
-            "MSET a \"\\x0f\\xff\" b \"\\x35\"",
+            "MSET a \"\\x0f\\x5f\" b \"\\x35\"",
             "BITOP AND d a b",
             "GET d",
             "BITOP OR d a b n",

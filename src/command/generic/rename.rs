@@ -267,11 +267,11 @@ fn copy_fields(context: &mut Context, kind: Kind, source: Slot, slot: Slot) -> R
     loop {
         cursor = match kind {
             Kind::Hash => {
-                let mut pairs: Vec<(Box<[u8]>, Box<[u8]>)> = Vec::new();
+                let mut pairs: Vec<[Box<[u8]>; 2]> = Vec::new();
                 let next = context.keys.hash(source).scan(cursor, COPY_STEP, |field, value| {
-                    pairs.push((field.into(), value.clone()));
+                    pairs.push([field.into(), value.clone()]);
                 });
-                let pairs: Vec<(&[u8], &[u8])> = pairs.iter().map(|(field, value)| (&field[..], &value[..])).collect();
+                let pairs: Vec<(&[u8], &[u8])> = pairs.iter().map(|[field, value]| (&field[..], &value[..])).collect();
                 context.keys.put_fields(slot, &pairs)?;
                 next
             }

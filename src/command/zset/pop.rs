@@ -173,7 +173,7 @@ fn block_and_pop(context: &mut Context, request: &[Bytes], end: End) -> Outcome 
         let (member, score) = take(context, slot, end, 1)?.pop().expect("a sorted set that is there has a member");
         return Ok(Reply::Array(vec![Reply::Bulk(key.clone()), Reply::Bulk(member), Reply::Double(score)]));
     }
-    wait_for(context, keys, until)
+    wait_for(context, keys, Kind::Zset, until)
 }
 
 /// Pops from the first of several sorted sets that is there; `at` is where their number stands.
@@ -202,7 +202,7 @@ fn pop_first(context: &mut Context, request: &[Bytes], at: usize, timeout: Optio
     }
     match until {
         None => Ok(Reply::NullArray),
-        Some(until) => wait_for(context, keys, until),
+        Some(until) => wait_for(context, keys, Kind::Zset, until),
     }
 }
 
