@@ -8,6 +8,7 @@ use crate::keyspace::{Kind, List, Side, Slot};
 use crate::resp::{Error, Reply};
 
 use super::argument::{COUNT_NOT_POSITIVE, NUMKEYS_NOT_POSITIVE, counted_keys, integer, is, not_negative, range};
+use super::limit::check_value;
 use super::{Command, Context, Flag, Group, Keys, Outcome, Stop, Visitor, deadline, scan_list, wait_for};
 
 const PUSH: &[Flag] = &[Flag::Write, Flag::DenyOom, Flag::Fast];
@@ -309,6 +310,9 @@ pub const COMMANDS: &[Command] = &[
 
 fn push(context: &mut Context, request: &[Bytes], side: Side, create: bool) -> Outcome {
     let key = &request[1];
+    for item in &request[2..] {
+        check_value(context, item.len())?;
+    }
     let slot = match context.keys.find_kind(key, Kind::List)? {
         Some(slot) => slot,
         None if create => context.keys.create(key, Kind::List)?,
@@ -486,6 +490,7 @@ impl Visitor for Read {
 }
 
 fn set_item(context: &mut Context, request: &[Bytes]) -> Outcome {
+    check_value(context, request[3].len())?;
     let slot = context.keys.find_kind(&request[1], Kind::List)?.ok_or(Error::NO_SUCH_KEY)?;
     let list = context.keys.list(slot);
     let index = absolute(integer(&request[2])?, list.len()).ok_or(Error::INDEX_OUT_OF_RANGE)?;
