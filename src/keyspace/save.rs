@@ -46,15 +46,13 @@ pub enum Stale {
 #[derive(Debug)]
 pub struct Save {
     pub lsn: Lsn,
-    /// Chunks that the rows refer to; ingested first, one batch after the other.
+    /// Chunks that the rows refer to: to be ingested before the rows are committed. They may go first and land alone.
     pub spills: Vec<Spill>,
     pub writes: Vec<Write>,
     pub objects: usize,
     pub bytes: usize,
     saved: Vec<(Slot, ObjectId)>,
     dead: Vec<ChunkId>,
-    /// The log is needed from here on until the batch is committed.
-    oldest: Lsn,
 }
 
 impl Keyspace {
@@ -62,7 +60,7 @@ impl Keyspace {
     ///
     /// `last` is the last frame that was finished. Call it between frames, and hand the batch to [`committed`](Self::committed) before the next.
     pub fn capture(&mut self, last: Lsn, target: Lsn, bytes_max: usize) -> Option<Save> {
-        let oldest = self.oldest_dirty()?;
+        self.oldest_dirty()?;
         let mut save = Save {
             lsn: last,
             spills: Vec::new(),
@@ -71,7 +69,6 @@ impl Keyspace {
             bytes: 0,
             saved: Vec::new(),
             dead: Vec::new(),
-            oldest,
         };
         while save.bytes < bytes_max && self.stale.front().is_some_and(|(lsn, _)| *lsn <= target) {
             let (_, stale) = self.stale.pop_front().expect("the front was just seen");
@@ -297,11 +294,6 @@ impl Keyspace {
 }
 
 impl Save {
-    /// The log is needed from this frame on until the batch is committed.
-    pub fn oldest(&self) -> Lsn {
-        self.oldest
-    }
-
     /// Memory of the chunks in it.
     pub fn spilled_bytes(&self) -> usize {
         self.spills.iter().map(|spill| spill.bytes).sum()

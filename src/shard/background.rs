@@ -15,7 +15,6 @@ use crate::keyspace::chunk::Chunk;
 use crate::keyspace::recovery::{Fetched, inline_body};
 use crate::keyspace::save::piece_key;
 use crate::keyspace::{Kind, Missing, Save, Spill, SpilledChunk, Value};
-use crate::log::Durability;
 use crate::store::{Space, Store, StoreError};
 
 /// Threads that read the store: enough to keep a disk busy, few enough not to starve the event loop on two cores.
@@ -98,11 +97,7 @@ impl Report {
 
 impl Background {
     /// Starts the threads.
-    pub fn start(
-        store: Arc<dyn Store>,
-        durability: Durability,
-        free_bytes: impl Fn() -> u64 + Send + 'static,
-    ) -> Background {
+    pub fn start(store: Arc<dyn Store>, free_bytes: impl Fn() -> u64 + Send + 'static) -> Background {
         let (done_sender, done) = channel();
         let (jobs_sender, jobs) = channel();
         let waker: Arc<Mutex<Option<Waker>>> = Arc::default();
@@ -110,7 +105,7 @@ impl Background {
         let free = Arc::new(AtomicU64::new(free_bytes()));
         let report = Report { done: done_sender, waker: waker.clone() };
         let mut threads = Vec::new();
-        let writer = StoreThread { store: store.clone(), durability, report: report.clone(), free: free.clone() };
+        let writer = StoreThread { store: store.clone(), report: report.clone(), free: free.clone() };
         threads.push(spawn("store", move || writer.run(&jobs, free_bytes)));
         for _ in 0..LOADERS {
             let (store, loads, report) = (store.clone(), loads.clone(), report.clone());
@@ -165,7 +160,6 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
 
 struct StoreThread {
     store: Arc<dyn Store>,
-    durability: Durability,
     report: Report,
     free: Arc<AtomicU64>,
 }
@@ -195,11 +189,6 @@ impl StoreThread {
                 self.report.tell(Done::Spilled(spill));
             }
             Job::Save(mut save) => {
-                // What the store says must never be ahead of what the log can prove.
-                self.durability.wait(save.lsn).map_err(|error| error.to_string())?;
-                for spill in &save.spills {
-                    self.ingest(spill)?;
-                }
                 let writes = std::mem::take(&mut save.writes);
                 self.insist(|| self.store.commit(writes.clone()))?;
                 self.report.tell(Done::Saved(save));

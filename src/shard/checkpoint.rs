@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::keyspace::Save;
+use crate::keyspace::{Save, Spill};
 use crate::log::Lsn;
 
 use super::Shard;
@@ -19,8 +19,10 @@ const SAVE_BYTES_MAX: usize = 8 << 20;
 pub struct Checkpoints {
     /// Everything up to this frame is on its way to the store; none is under way if it is 0.
     target: Lsn,
-    /// The log is needed from here on for the batch under way.
-    saving: Option<Lsn>,
+    /// A batch is under way.
+    saving: bool,
+    /// The batch waits until the log can prove all that it says.
+    waiting: Option<Save>,
     /// The last frame when it was looked at last, and since when it has been that one.
     seen: Lsn,
     quiet_since: Duration,
@@ -32,9 +34,7 @@ impl Shard {
     /// Lets memory go that is over the budget: what the store has at once, the rest by way of it.
     pub(super) fn let_go(&mut self) {
         if let Some(spill) = self.keys.relieve() {
-            self.house.metrics.spills.count();
-            self.house.metrics.spilled_bytes.add(spill.bytes as u64);
-            self.house.background.submit(Job::Spill(spill));
+            self.submit_spill(spill);
         }
         for missing in self.keys.take_prefetch() {
             self.house.metrics.prefetches.count();
@@ -55,16 +55,21 @@ impl Shard {
             self.checkpoints.target = self.house.last_lsn;
             self.checkpoints.frames_at_last = self.house.last_lsn;
         }
-        if self.checkpoints.target == 0 || self.checkpoints.saving.is_some() || self.stuck {
+        self.submit_durable();
+        if self.checkpoints.target == 0 || self.checkpoints.saving || self.stuck {
             return;
         }
         let (last, target) = (self.house.last_lsn, self.checkpoints.target);
         match self.keys.capture(last, target, SAVE_BYTES_MAX) {
-            Some(save) => {
-                self.checkpoints.saving = Some(save.oldest());
-                self.house.metrics.spills.add(save.spills.len() as u64);
-                self.house.metrics.spilled_bytes.add(save.spilled_bytes() as u64);
-                self.house.background.submit(Job::Save(save));
+            Some(mut save) => {
+                // The chunks need no proof, and must not wait behind a sync of the log: pushes may wait for them.
+                for spill in save.spills.drain(..) {
+                    self.submit_spill(spill);
+                }
+                self.checkpoints.saving = true;
+                self.checkpoints.waiting = Some(save);
+                self.house.log().request_sync();
+                self.submit_durable();
             }
             None => {
                 self.checkpoints.target = 0;
@@ -73,10 +78,25 @@ impl Shard {
         }
     }
 
+    /// Hands the waiting batch to the store once every frame that it speaks of is durable: what the store says must never
+    /// be ahead of what the log can prove.
+    fn submit_durable(&mut self) {
+        let durable = self.house.log().durable();
+        if let Some(save) = self.checkpoints.waiting.take_if(|save| save.lsn <= durable) {
+            self.house.background.submit(Job::Save(save));
+        }
+    }
+
+    fn submit_spill(&mut self, spill: Spill) {
+        self.house.metrics.spills.count();
+        self.house.metrics.spilled_bytes.add(spill.bytes as u64);
+        self.house.background.submit(Job::Spill(spill));
+    }
+
     /// A batch is in the store: what only it needed is given back.
     pub(super) fn saved(&mut self, save: Save) {
         self.keys.committed(save);
-        self.checkpoints.saving = None;
+        self.checkpoints.saving = false;
         let needed = self.keys.oldest_dirty().unwrap_or(self.house.last_lsn + 1);
         self.house.log().trim(needed);
     }

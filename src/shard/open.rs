@@ -52,7 +52,7 @@ impl Shard {
         let last_lsn = log.next_lsn() - 1;
         let buffer = log.frame_buffer();
         let free = free_bytes_of(directory.clone());
-        let background = Background::start(store.clone(), log.durability(), free);
+        let background = Background::start(store.clone(), free);
         let took_ms = (clock.now().mono - began.mono).as_millis() as u64;
         info!(dir = %directory.display(), took_ms, memory_bytes = keys.memory.objects_bytes(), disk_bytes = store.disk_bytes() + log.bytes(), "ready");
         let run_id =
