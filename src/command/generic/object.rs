@@ -100,7 +100,7 @@ pub const COMMANDS: &[Command] = &[
         keys: SECOND,
         examples: &["OBJECT FREQ n", "SET k v", "OBJECT FREQ k"],
     },
-    help_of("object|help", "6.2.0", Group::Generic, &[]),
+    help_of("object|help", "6.2.0", Group::Generic, &["OBJECT HELP"]),
 ];
 
 fn if_found(context: &mut Context, request: &[Bytes], answer: impl FnOnce(&mut Context, Slot) -> Outcome) -> Outcome {
