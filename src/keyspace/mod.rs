@@ -106,6 +106,7 @@ pub struct Keyspace {
     /// Rows of keys whose objects live under other keys by now. Whoever writes such a row must save that object with it.
     elsewhere: BTreeMap<RowName, Slot>,
     graves: VecDeque<Grave>,
+    /// What is to be deleted on disk, by the frame from which on the log is needed until then.
     stale: VecDeque<(Lsn, Stale)>,
     /// A namespace was given out that the store does not know of yet.
     databases_dirty: Lsn,
@@ -587,6 +588,7 @@ impl Keyspace {
         self.deleted_lsn = self.lsn;
         let fresh = Database { namespace, keys: Ordered::default(), expiring: 0 };
         let old = std::mem::replace(&mut self.databases[database], fresh);
+        self.leave_rows_elsewhere(old.namespace);
         self.watches.touch_all(database, |key| {
             let hash = key_hash(key);
             old.keys
@@ -601,6 +603,30 @@ impl Keyspace {
         if !old.keys.is_empty() {
             self.graves.push_back(Grave::Database { keys: old.keys });
         }
+    }
+
+    /// Objects that were moved into a namespace and die with it may have their rows under keys of another one, where only
+    /// the log says that they no longer belong.
+    fn leave_rows_elsewhere(&mut self, flushed: u64) {
+        let objects = &mut self.objects;
+        let mut left = Vec::new();
+        self.elsewhere.retain(|name, slot| {
+            let object = &mut objects[*slot];
+            let leaves = object.namespace == flushed && name.namespace != flushed;
+            if leaves {
+                object.stored = Stored::No;
+                let pieces = std::mem::take(&mut object.pieces);
+                left.push((object.dirty, Stale::Value { name: name.clone(), object: object.id, pieces }));
+            }
+            !leaves
+        });
+        left.into_iter().for_each(|(needed, stale)| self.note_stale(needed, stale));
+    }
+
+    /// Notes what is to be deleted on disk; until then the log is needed from this frame on.
+    fn note_stale(&mut self, needed: Lsn, stale: Stale) {
+        let at = self.stale.partition_point(|(other, _)| *other <= needed);
+        self.stale.insert(at, (needed, stale));
     }
 
     /// Applies an effect to its object. `Create` and `Flush` have functions of their own.
@@ -767,7 +793,11 @@ impl Keyspace {
                 Some(*name)
             }
         } {
-            self.stale.push_back((self.lsn, Stale::Value { name, object: object.id, pieces: object.pieces }));
+            // Until its row is gone, the log must tell all that the row does not: by less the object might not die again. A
+            // flush tells enough by itself, and may have let go of older frames.
+            let is_flushed = object.namespace != self.databases[object.database].namespace;
+            let needed = if object.dirty == 0 || is_flushed { self.lsn } else { object.dirty };
+            self.note_stale(needed, Stale::Value { name, object: object.id, pieces: object.pieces });
         }
         let mut grave =
             Grave::Value { object: object.id, value: object.value, accounted_bytes: object.accounted_bytes };

@@ -13,7 +13,7 @@ use super::effect::{Effect, Missing, ObjectId};
 use super::fields::hash64;
 use super::layout::{self, Corrupt, Reader};
 use super::list::List;
-use super::objects::{OBJECT_OVERHEAD_BYTES, Object, RowName, Slot, Stored};
+use super::objects::{OBJECT_OVERHEAD_BYTES, Object, Slot, Stored};
 use super::save::Stale;
 use super::value::{Cold, Kind, Value};
 use super::{Keyspace, effects};
@@ -63,7 +63,8 @@ impl Recovery {
         Ok(())
     }
 
-    /// Takes the row of one key. A row that no namespace owns any more is garbage, and goes with the next checkpoint.
+    /// Takes the row of one key. One in a namespace that was flushed gets no key: the log may tell that its object was
+    /// moved to another database before the flush. If it does not, the object is buried at the end.
     pub fn key(&mut self, keyspace: &mut Keyspace, name: &[u8], row: &[u8]) -> Result<(), Corrupt> {
         let mut name = Reader::new(name);
         let namespace = name.u64()?;
@@ -80,11 +81,7 @@ impl Recovery {
         let pieces = reader.varint()? as u32;
         let long_key = reader.bytes()?;
         let key: Box<[u8]> = if tag == layout::SHORT_KEY { name.rest().into() } else { long_key.into() };
-        let Some(database) = keyspace.databases.iter().position(|database| database.namespace == namespace) else {
-            let stale = Stale::Value { name: RowName { namespace, key }, object: id, pieces };
-            keyspace.stale.push_back((self.complete + 1, stale));
-            return Ok(());
-        };
+        let database = keyspace.databases.iter().position(|database| database.namespace == namespace);
         if hash != hash64(&key) {
             return Err(Corrupt("key row under the hash of another key"));
         }
@@ -95,7 +92,7 @@ impl Recovery {
         keyspace.memory.keys_bytes += OBJECT_OVERHEAD_BYTES + key.len();
         let object = Object {
             id,
-            database,
+            database: database.unwrap_or_default(),
             namespace,
             key,
             hash,
@@ -113,7 +110,9 @@ impl Recovery {
             accounted_cold: 0,
         };
         let slot = keyspace.objects.insert(Box::new(object));
-        keyspace.bind(slot);
+        if database.is_some() {
+            keyspace.bind(slot);
+        }
         keyspace.account(slot);
         if self.slots.insert(id, slot).is_some() {
             return Err(Corrupt("one object under two keys"));
@@ -180,6 +179,7 @@ impl Recovery {
 
     /// Ends the recovery: objects that lost their key to a later state of the store are gone.
     pub fn finish(self, keyspace: &mut Keyspace) {
+        keyspace.lsn = keyspace.lsn.max(self.complete + 1);
         let mut unbound: Vec<Slot> = Vec::new();
         for slot in self.slots.values() {
             if keyspace.objects.get(*slot).is_some_and(|object| !object.bound) {
@@ -208,11 +208,11 @@ impl Recovery {
         if self.slots.contains_key(&id) {
             return;
         }
-        let Some(database) = keyspace.databases.iter().position(|database| database.namespace == namespace) else {
-            return;
-        };
-        let bound = self.may_bind(keyspace, lsn, database, key);
-        let slot = keyspace.apply_create(database, key, id, kind, bound);
+        // Without a database it was created before a flush, and perhaps moved to another one in time.
+        let database = keyspace.databases.iter().position(|database| database.namespace == namespace);
+        let bound = database.is_some_and(|database| self.may_bind(keyspace, lsn, database, key));
+        let slot = keyspace.apply_create(database.unwrap_or_default(), key, id, kind, bound);
+        keyspace.objects[slot].namespace = namespace;
         self.slots.insert(id, slot);
     }
 
@@ -288,8 +288,7 @@ impl Keyspace {
     /// The row of an object's key, and its kind, for a loader.
     pub fn key_row_of(&self, slot: Slot) -> (Vec<u8>, Kind) {
         let object = &self.objects[slot];
-        let namespace = self.databases[object.database].namespace;
-        (super::save::key_row(namespace, object.hash, &object.key), object.value.kind())
+        (super::save::key_row(object.namespace, object.hash, &object.key), object.value.kind())
     }
 }
 

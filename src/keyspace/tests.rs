@@ -18,6 +18,17 @@ use crate::store::{MemoryStore, Space, Store};
 const SIZES: Sizes = Sizes { chunk_bytes: 64, inline_bytes_max: 24, piece_bytes: 32, prefetch_bytes: 128 };
 const BUDGET: Budget = Budget { objects_bytes: 8 << 10, spills_bytes: 4 << 10, batch_bytes: 512, evict_all: true };
 
+/// Keys as the model names them: the database before the name.
+const KEYS: [&[u8]; 8] = [b"0a", b"0b", b"0c", b"0d", b"0e", b"1a", b"1b", b"1c"];
+
+fn database(key: &[u8]) -> usize {
+    usize::from(key[0] - b'0')
+}
+
+fn name(key: &[u8]) -> &[u8] {
+    &key[1..]
+}
+
 /// What a key holds, told simply.
 #[derive(Debug, Clone, PartialEq)]
 enum Told {
@@ -54,7 +65,7 @@ impl World {
     }
 
     /// Runs something as one frame, bringing in what it misses, as often as it takes.
-    fn frame<T>(&mut self, mut run: impl FnMut(&mut Keyspace) -> Result<T, Miss>) -> T {
+    fn frame<T>(&mut self, database: usize, mut run: impl FnMut(&mut Keyspace) -> Result<T, Miss>) -> T {
         let mut wanted: BTreeSet<Missing> = BTreeSet::new();
         for _ in 0..50 {
             self.keys.begin_turn(1000);
@@ -64,7 +75,7 @@ impl World {
                     self.keys.install(missing, fetched);
                 }
             }
-            self.keys.begin(self.next, 0);
+            self.keys.begin(self.next, database);
             let outcome = run(&mut self.keys);
             if self.keys.has_written() {
                 self.frames.push((self.next, self.keys.frame().clone()));
@@ -168,7 +179,7 @@ impl World {
     }
 
     fn step(&mut self) {
-        let key = vec![b'k', self.random.random_range(b'0'..b'6')];
+        let key = self.key();
         match self.random.random_range(0..100) {
             0..40 => self.push(&key),
             40..60 => self.pop(&key),
@@ -185,6 +196,10 @@ impl World {
             97..98 => self.crash(),
             _ => self.check(&key),
         }
+    }
+
+    fn key(&mut self) -> Vec<u8> {
+        KEYS[self.random.random_range(0..KEYS.len())].to_vec()
     }
 
     fn list(&mut self, key: &[u8]) -> Option<&mut VecDeque<Vec<u8>>> {
@@ -215,8 +230,8 @@ impl World {
         let count = self.random.random_range(1..6);
         let items: Vec<Vec<u8>> = (0..count).map(|_| self.item()).collect();
         let slices: Vec<&[u8]> = items.iter().map(|item| &item[..]).collect();
-        self.frame(|keys| {
-            let slot = keys.find_or_create(key, Kind::List)?;
+        self.frame(database(key), |keys| {
+            let slot = keys.find_or_create(name(key), Kind::List)?;
             keys.push(slot, side, &slices)
         });
         let list = self.model.entry(key.to_vec()).or_insert(Told::List(VecDeque::new()));
@@ -233,8 +248,8 @@ impl World {
         let side = self.side();
         let Some(len) = self.list(key).map(|list| list.len()) else { return };
         let count = if self.random.random_range(0..4) == 0 { self.random.random_range(1..=len) } else { 1 };
-        let end = self.frame(|keys| {
-            let slot = keys.find_kind(key, Kind::List)?.expect("the model has it");
+        let end = self.frame(database(key), |keys| {
+            let slot = keys.find_kind(name(key), Kind::List)?.expect("the model has it");
             let item = keys.list_end(slot, side)?.to_vec();
             keys.pop(slot, side, count as u64)?;
             Ok(item)
@@ -254,8 +269,8 @@ impl World {
     fn remove(&mut self, key: &[u8]) {
         let Some(len) = self.list(key).map(|list| list.len()) else { return };
         let at = self.random.random_range(0..len);
-        self.frame(|keys| {
-            let slot = keys.find_kind(key, Kind::List)?.expect("the model has it");
+        self.frame(database(key), |keys| {
+            let slot = keys.find_kind(name(key), Kind::List)?.expect("the model has it");
             let ordinal = keys.list(slot).ordinal_at(at as u64).expect("it is that long");
             keys.remove_items(slot, &[ordinal])
         });
@@ -266,8 +281,8 @@ impl World {
     fn set(&mut self, key: &[u8]) {
         let Some(len) = self.list(key).map(|list| list.len()) else { return };
         let (at, item) = (self.random.random_range(0..len), self.item());
-        self.frame(|keys| {
-            let slot = keys.find_kind(key, Kind::List)?.expect("the model has it");
+        self.frame(database(key), |keys| {
+            let slot = keys.find_kind(name(key), Kind::List)?.expect("the model has it");
             let ordinal = keys.list(slot).ordinal_at(at as u64).expect("it is that long");
             keys.set_item(slot, ordinal, &item)
         });
@@ -277,8 +292,8 @@ impl World {
     fn insert(&mut self, key: &[u8]) {
         let Some(len) = self.list(key).map(|list| list.len()) else { return };
         let (at, item, after) = (self.random.random_range(0..len), self.item(), self.random.random());
-        self.frame(|keys| {
-            let slot = keys.find_kind(key, Kind::List)?.expect("the model has it");
+        self.frame(database(key), |keys| {
+            let slot = keys.find_kind(name(key), Kind::List)?.expect("the model has it");
             let pivot = keys.list(slot).ordinal_at(at as u64).expect("it is that long");
             keys.insert_item(slot, pivot, after, &item)
         });
@@ -286,7 +301,7 @@ impl World {
     }
 
     fn delete(&mut self, key: &[u8]) {
-        self.frame(|keys| match keys.find(key) {
+        self.frame(database(key), |keys| match keys.find(name(key)) {
             Some(slot) => keys.delete(slot),
             None => Ok(()),
         });
@@ -294,17 +309,18 @@ impl World {
     }
 
     fn rename(&mut self, key: &[u8]) {
-        let to = vec![b'k', self.random.random_range(b'0'..b'6')];
+        let to = self.key();
         if !self.model.contains_key(key) || to == key {
             return;
         }
-        self.frame(|keys| {
-            let slot = keys.find(key).expect("the model has it");
+        self.frame(database(key), |keys| {
+            let slot = keys.find(name(key)).expect("the model has it");
             keys.resident(slot)?;
-            if let Some(old) = keys.find(&to) {
+            keys.select(database(&to));
+            if let Some(old) = keys.find(name(&to)) {
                 keys.delete(old)?;
             }
-            keys.rename(slot, 0, &to)
+            keys.rename(slot, database(&to), name(&to))
         });
         let value = self.model.remove(key).expect("it was just there");
         self.model.insert(to, value);
@@ -319,14 +335,14 @@ impl World {
             unreachable!()
         };
         let change = if add { set.insert(member.clone()) } else { set.remove(&member) };
-        self.frame(|keys| {
-            let found = keys.find_kind(key, Kind::Set)?;
+        self.frame(database(key), |keys| {
+            let found = keys.find_kind(name(key), Kind::Set)?;
             if !change {
                 return Ok(());
             }
             match add {
                 true => {
-                    let slot = found.map_or_else(|| keys.create(key, Kind::Set), Ok)?;
+                    let slot = found.map_or_else(|| keys.create(name(key), Kind::Set), Ok)?;
                     keys.add_members(slot, &[&member])
                 }
                 false => keys.remove_names(found.expect("it has the member"), &[&member]),
@@ -337,8 +353,9 @@ impl World {
 
     fn flush(&mut self) {
         if self.random.random_range(0..10) == 0 {
-            self.frame(|keys| keys.flush(0));
-            self.model.clear();
+            let flushed = self.random.random_range(0..2);
+            self.frame(flushed, |keys| keys.flush(flushed));
+            self.model.retain(|key, _| database(key) != flushed);
         }
     }
 
@@ -355,8 +372,8 @@ impl World {
 
     /// Compares a key with the model, item by item.
     fn check(&mut self, key: &[u8]) {
-        let found = self.frame(|keys| {
-            let Some(slot) = keys.find(key) else { return Ok(None) };
+        let found = self.frame(database(key), |keys| {
+            let Some(slot) = keys.find(name(key)) else { return Ok(None) };
             keys.resident(slot)?;
             if keys.object(slot).value.kind() == Kind::Set {
                 return Ok(Some(Told::Set(keys.set(slot).iter().map(|(member, ())| member.to_vec()).collect())));
@@ -425,11 +442,13 @@ fn check_seed(seed: u64) -> (usize, usize, usize) {
         world.save();
     }
     world.crash();
-    for key in b'0'..b'6' {
-        world.check(&[b'k', key]);
+    for key in KEYS {
+        world.check(key);
     }
     // Counters equal what can be counted: with everything deleted, nothing is left on disk or in the account.
-    world.frame(|keys| keys.flush(0));
+    for database in 0..2 {
+        world.frame(database, |keys| keys.flush(database));
+    }
     while world.keys.sweep() {}
     for _ in 0..1000 {
         world.save();
