@@ -16,7 +16,7 @@ use millpond::settings::{self, MemoryShare, Settings};
 use millpond::shard::Shard;
 use millpond::shard::directory::Directory;
 use millpond::{logging, server};
-use tracing::info;
+use tracing::{error, info};
 
 /// Something failed; the log or standard error says what.
 const FAILURE: u8 = 1;
@@ -90,6 +90,7 @@ fn serve(mut settings: Settings) -> anyhow::Result<u8> {
     logging::start(settings.loglevel, settings.logfile.as_deref()).with_context(|| {
         format!("cannot open the log file {}", settings.logfile.clone().unwrap_or_default().display())
     })?;
+    end_at_panic();
     let directory = Directory::open(&settings.dir)?;
     settings.dir = directory.path().to_owned();
     info!(version = env!("CARGO_PKG_VERSION"), process = std::process::id(), dir = %settings.dir.display(), "starting");
@@ -103,6 +104,17 @@ fn serve(mut settings: Settings) -> anyhow::Result<u8> {
     shard.set_on_settings(Box::new(move |settings| apply(settings, &told)));
     let code = server::run(shard, &options, limits, Arc::default(), clock).context("cannot serve")?;
     Ok(u8::try_from(code).unwrap_or(FAILURE))
+}
+
+/// Ends the process at the first panic in whatever thread: what a command has half changed must neither be served nor
+/// saved. All that was answered is in the log, and the next start brings it back.
+fn end_at_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        error!(%panic, "this is a bug; the server ends, what was answered is in the log");
+        std::process::abort();
+    }));
 }
 
 /// Hands on what CONFIG SET may change outside of the data.

@@ -57,7 +57,7 @@ impl ChunkId {
     }
 }
 
-/// One ordered map of rows; the table in the crate's documentation says what each holds.
+/// One ordered map of rows; what each holds is up to who writes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Space {
     Keys,

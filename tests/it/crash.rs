@@ -7,6 +7,7 @@
 
 use crate::harness::{self, Chance, Client, Server, encode};
 use crate::ledger::{Ledger, write_while};
+use std::os::unix::process::ExitStatusExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,26 @@ fn every_answered_write_survives_kill_9_when_synced_every_second() {
 #[test]
 fn every_answered_write_survives_kill_9_when_synced_always() {
     check("always");
+}
+
+#[test]
+fn every_answered_write_survives_a_panic() {
+    if harness::is_stand_in() {
+        return;
+    }
+    let mut server = Server::millpond(&["--appendfsync", "everysec", "--profile", "tiny"]);
+    let mut client = server.client();
+    for n in 0..500 {
+        client.must(&["RPUSH", "list", &n.to_string()]);
+    }
+    // What the turn of the panic has done is not answered, and so may be there or not.
+    client.ask(&["DEBUG", "PANIC"]).expect_err("the server ends");
+    let status = server.wait_for_exit();
+    assert_eq!(status.signal(), Some(libc::SIGABRT), "{status}");
+    server.start();
+    let mut client = server.client();
+    assert_eq!(client.must(&["LLEN", "list"]).integer(), 500);
+    assert_eq!(client.must(&["LINDEX", "list", "-1"]).text(), "499");
 }
 
 fn check(policy: &str) {

@@ -14,19 +14,17 @@ const LEAVES: &[&str] = &["clock", "logging", "metrics", "resp", "settings"];
 const LAYERS: &[(&str, &[&str])] = &[
     ("main", &["server", "shard", "command"]),
     ("server", &["shard"]),
-    ("shard", &["command", "script", "session", "keyspace", "log", "store", "sched", "job"]),
-    ("command", &["script", "session", "keyspace", "log", "store", "sched", "job"]),
+    ("shard", &["command", "script", "session", "keyspace", "log", "store"]),
+    ("command", &["script", "session", "keyspace", "log", "store"]),
     ("session", &[]),
     ("script", &[]),
     ("keyspace", &["log", "store"]),
-    ("sched", &["job"]),
-    ("job", &[]),
     ("log", &[]),
     ("store", &[]),
 ];
 
 /// The parts that know nothing of Redis, not even its replies.
-const WITHOUT_REDIS: &[&str] = &["log", "store", "sched"];
+const WITHOUT_REDIS: &[&str] = &["log", "store"];
 
 /// Leaves that use another one, and nothing else does.
 const LEAF_IMPORTS: &[(&str, &str)] = &[("logging", "settings")];
@@ -46,6 +44,18 @@ fn every_part_imports_only_what_lies_below_it() {
         }
     }
     assert!(wrong.is_empty(), "see LAYERS in this test:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_part_has_its_place_and_every_place_a_part() {
+    let declared = read(&root().join("src/lib.rs"));
+    let mut parts: Vec<&str> = declared.lines().filter_map(|line| line.strip_prefix("pub mod ")).collect();
+    parts.iter_mut().for_each(|part| *part = part.trim_end_matches(';'));
+    parts.push("main");
+    parts.sort_unstable();
+    let mut placed: Vec<&str> = LAYERS.iter().map(|(part, _)| *part).chain(LEAVES.iter().copied()).collect();
+    placed.sort_unstable();
+    assert_eq!(placed, parts, "see LAYERS and LEAVES in this test");
 }
 
 #[test]

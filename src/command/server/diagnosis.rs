@@ -136,7 +136,7 @@ pub const COMMANDS: &[Command] = &[
         name: "debug",
         run: debug,
         syntax: "subcommand [argument ...]",
-        summary: "Sleeps: DEBUG SLEEP seconds keeps everybody waiting.",
+        summary: "DEBUG SLEEP seconds keeps everybody waiting; DEBUG PANIC ends the server as a bug would.",
         since: "1.0.0",
         complexity: "Depends on subcommand.",
         flags: ADMIN_ALONE,
@@ -189,6 +189,7 @@ fn debug(context: &mut Context, request: &[Bytes]) -> Outcome {
         }
         // Keys expire on time whatever is said here; test suites switch it to look at the other way of expiring.
         [_] if is(&request[1], "SET-ACTIVE-EXPIRE") => Ok(Reply::Ok),
+        [] if is(&request[1], "PANIC") => panic!("DEBUG PANIC was sent"),
         _ => Err(wrong_form(request).into()),
     }
 }

@@ -130,7 +130,10 @@ impl Generator {
         let mut step = self.step();
         let name = String::from_utf8_lossy(&step.words[0]).to_uppercase();
         // A blocking command with a spoiled timeout would wait for ever.
-        let may_be_spoiled = !name.starts_with('B') || name.starts_with("BITFIELD");
+        let blocks = name.starts_with('B') && !name.starts_with("BITFIELD");
+        // Members with different scores have no order by name: what Redis answers then is not specified.
+        let needs_equal_scores = name == "ZADD" && step.words.get(1).is_some_and(|key| key.starts_with(b"lex:"));
+        let may_be_spoiled = !blocks && !needs_equal_scores;
         if may_be_spoiled && step.words.len() > 1 && self.chance.one_in(SPOILED_ONE_IN) {
             let place = 1 + self.chance.below(step.words.len() - 1);
             match self.chance.below(3) {
