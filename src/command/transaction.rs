@@ -139,13 +139,25 @@ pub fn is_immediate(command: &Command) -> bool {
 /// queued, and most scripts, included.
 pub fn may_need_room(session: &Session, command: &Command, request: &[Bytes]) -> bool {
     let queue = session.transaction.as_ref().map_or(&[][..], |transaction| &transaction.queue);
-    command.has(Flag::DenyOom)
-        || scripting::may_need_room(command, request)
+    needs_room(command, request)
         || command.name == "exec"
-            && queue.iter().any(|queued| {
-                let found = find(queued).expect("what was queued was found before");
-                found.has(Flag::DenyOom) || scripting::may_need_room(found, queued)
-            })
+            && queue.iter().any(|queued| needs_room(find(queued).expect("what was queued was found before"), queued))
+}
+
+fn needs_room(command: &Command, request: &[Bytes]) -> bool {
+    (command.has(Flag::DenyOom) && !finishes_jobs(command, request)) || scripting::may_need_room(command, request)
+}
+
+/// What workers do to finish or to save a job goes on when nothing else does: taking a job into a working list, and
+/// putting one into the set of those to be tried again. The disk reserve is there for it.
+fn finishes_jobs(command: &Command, request: &[Bytes]) -> bool {
+    match command.name {
+        "lmove" | "blmove" | "rpoplpush" | "brpoplpush" => true,
+        "zadd" => {
+            request[1].rsplit(|byte| *byte == b':').next().is_some_and(|name| name == b"retry" || name == b"dead")
+        }
+        _ => false,
+    }
 }
 
 /// Queues a request, or notes that EXEC has to refuse because it cannot be queued.
