@@ -254,8 +254,6 @@ metrics! {
         turns: Counter, "turns", "turns";
         /// How long turns took.
         turn_time: Histogram, "µs", "turn_us";
-        /// How long requests stayed in the server, from being decoded to their reply; waiting in a blocking command not counted.
-        request_time: Histogram, "µs", "request_us";
         /// Batches of chunks handed to the store.
         spills: Counter, "batches", "spills";
         /// Bytes of chunks handed to the store, before compression.

@@ -56,7 +56,7 @@ use crate::settings::Settings;
 
 pub use declare::{Command, Flag, Group, Keys};
 pub use document::{documentation, examples};
-pub use run::{run, run_through};
+pub use run::run_through;
 pub use table::{by_name, find, table};
 pub use transaction::{drop_transaction, is_immediate, may_need_room, queue_in_transaction};
 pub use wait::{Wait, deadline, wait_for};

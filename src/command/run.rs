@@ -1,16 +1,10 @@
-//! Running one command: on behalf of a client, or of EXEC and scripts, which cannot be interrupted any more.
+//! Running one command on behalf of EXEC and scripts, which cannot be interrupted any more.
 
 use bytes::Bytes;
 
 use crate::resp::Error;
 
-use super::{Command, Context, Outcome, Stop, find};
-
-/// Runs a request whose command is not known yet.
-pub fn run(context: &mut Context, request: &[Bytes]) -> Outcome {
-    let command = find(request)?;
-    (command.run)(context, request)
-}
+use super::{Command, Context, Outcome, Stop};
 
 /// Runs a command to its end although what it needs is not in memory: what is missing is read on the spot.
 ///

@@ -20,7 +20,7 @@ use crate::session::{ClientId, Peer, Session};
 use crate::settings::{Profile, Settings};
 
 use super::testing_disk::Disk;
-use super::{Context, Host, Stop, Within, glob, run};
+use super::{Context, Host, Stop, Within, find, glob};
 
 /// The time at which a test begins.
 pub const START_MS: u64 = 1_700_000_000_000;
@@ -87,7 +87,7 @@ impl Bench {
             random: &mut self.random,
             within: self.within,
         };
-        let outcome = run(&mut context, request);
+        let outcome = find(request).map_err(Stop::from).and_then(|command| (command.run)(&mut context, request));
         let frame = std::mem::take(self.keys.frame());
         if !frame.is_empty() {
             self.frames.push(frame);

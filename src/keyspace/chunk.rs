@@ -49,19 +49,6 @@ impl Chunk {
         self.ends.push(u32::try_from(self.data.len()).expect("a chunk is far smaller than 4 GiB, as is an item"));
     }
 
-    /// Takes the last item away.
-    pub fn truncate_last(&mut self) {
-        let last = self.ends.len().checked_sub(1).expect("only a chunk with items is truncated");
-        self.data.truncate(self.start(last));
-        self.ends.pop();
-    }
-
-    /// Gives back memory that a chunk which no longer grows does not need.
-    pub fn shrink(&mut self) {
-        self.data.shrink_to_fit();
-        self.ends.shrink_to_fit();
-    }
-
     /// Writes the stored form: version, then LZ4 of the items, and the crc over all of it.
     pub fn encode(&self, object: u64) -> Vec<u8> {
         let mut plain = Vec::with_capacity(self.data.len() + self.ends.len() * 2 + 16);

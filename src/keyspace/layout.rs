@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | keys | `namespace u64 BE · hash64(key) u64 BE · tag u8 · key` | `version u8 · kind u8 · object · expire_ms · lsn · pieces · long key · body` (numbers as varints) |
 //! | keys, list | | body = `next_front · next_back · length · last popped side` |
-//! | keys, other, pieces = 0 | | body = the object whole ([`value`](super::value)) |
+//! | keys, other, pieces = 0 | | body = the object whole (module `value`) |
 //! | rows | `object u64 BE · piece u32 BE` | the object's bytes, ≤ `piece_bytes` each |
 //! | dir | `object u64 BE · base u64 BE` | `version u8 · flags u8 · low · high · [batch·index, or items] · holes` |
 //! | sys | `state` | `version u8 · last lsn · complete up to lsn · next object · next namespace · next batch · count of databases · namespace of each` |

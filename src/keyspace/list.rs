@@ -21,14 +21,7 @@ pub enum Side {
     Right,
 }
 
-impl Side {
-    pub fn other(self) -> Side {
-        match self {
-            Side::Left => Side::Right,
-            Side::Right => Side::Left,
-        }
-    }
-}
+impl Side {}
 
 /// What a change to a list leaves for others to do.
 #[derive(Debug, Default)]

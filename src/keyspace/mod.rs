@@ -228,9 +228,9 @@ impl Keyspace {
         std::mem::take(&mut self.prefetch)
     }
 
-    /// Keys that were deleted because their time had come.
-    pub fn expired_keys(&self) -> u64 {
-        self.expired_keys
+    /// How many keys were deleted since the last call because their time had come.
+    pub fn take_expired_keys(&mut self) -> u64 {
+        std::mem::take(&mut self.expired_keys)
     }
 
     // ---- looking up ---------------------------------------------------------------------------------------------

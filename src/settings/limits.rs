@@ -45,8 +45,6 @@ pub struct Limits {
     pub spill_batch_bytes_max: u64,
     /// What one command may bring into memory at once; more becomes a walk in bounded steps.
     pub fetch_bytes_max: u64,
-    /// Rows between two fences, so that a rank costs a search among fences and at most this many rows.
-    pub fence_rows: usize,
     /// The log's size at which a checkpoint forces the oldest changes out, which bounds the disk it takes …
     pub log_bytes_max: u64,
     /// … and its number of effects, which bounds how long a replay takes: about five seconds.
@@ -59,8 +57,6 @@ pub struct Limits {
     pub turn_requests_max: usize,
     /// Request bytes in one turn, for the same reason.
     pub turn_bytes_max: usize,
-    /// A turn takes no further request after this many microseconds.
-    pub turn_time_max_us: u64,
     /// What maxmemory is when nobody sets it.
     pub maxmemory_bytes: u64,
     /// The least maxmemory: the share for spills in flight, a quarter, must hold one smallest batch.
@@ -76,14 +72,12 @@ impl Limits {
         spill_batch_bytes_min: 8 << 20,
         spill_batch_bytes_max: 64 << 20,
         fetch_bytes_max: 4 << 20,
-        fence_rows: 512,
         log_bytes_max: 256 << 20,
         log_ops_max: 2_000_000,
         checkpoint_commands: None,
         evict_clean_every_turn: false,
         turn_requests_max: 1024,
         turn_bytes_max: 1 << 20,
-        turn_time_max_us: 2000,
         maxmemory_bytes: 256 << 20,
         maxmemory_bytes_min: 32 << 20,
     };
@@ -96,7 +90,6 @@ impl Limits {
         spill_batch_bytes_min: 8 << 10,
         spill_batch_bytes_max: 8 << 10,
         fetch_bytes_max: 4 << 10,
-        fence_rows: 8,
         log_bytes_max: 256 << 10,
         log_ops_max: 2000,
         checkpoint_commands: Some(200),

@@ -80,7 +80,7 @@ declare::settings! {
         "reply-bytes-max" => reply_bytes_max_setting: u64 = "0", bytes(0, i64::MAX as u64), Live;
     }
     "Scripts" {
-        /// Milliseconds after which other clients are answered -BUSY while a script runs; 0 never.
+        /// Milliseconds after which a script that has written nothing is ended; 0 never.
         "busy-reply-threshold" | "lua-time-limit" => busy_reply_threshold_ms: u64 = "5000", integer(0, INTEGER_MAX), Live;
     }
     "Messages" {

@@ -132,12 +132,15 @@ impl Shard {
 
     /// Brings the gauges up to date.
     fn measure(&mut self, now: Now) {
+        self.house.metrics.keys_expired.add(self.keys.take_expired_keys());
         let (metrics, memory) = (&self.house.metrics, &self.keys.memory);
         metrics.tick(now.mono);
         metrics.connected_clients.set(self.house.clients.len() as u64);
         metrics.blocked_clients.set(self.house.waiters.len() as u64);
         metrics.memory_objects_bytes.set(memory.objects_bytes() as u64);
         metrics.memory_spills_bytes.set(memory.spilling_bytes as u64);
+        metrics.pubsub_channels.set(self.house.pubsub.channel_count() as u64);
+        metrics.pubsub_patterns.set(self.house.pubsub.pattern_count() as u64);
         metrics.cold_chunks.set(memory.cold as u64);
         metrics.log_lsn.set(self.house.last_lsn);
         if let Some(log) = &self.house.log {

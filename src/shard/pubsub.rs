@@ -42,6 +42,10 @@ impl PubSub {
         self.channels.iter().map(|(name, clients)| (name.clone(), clients.len())).collect()
     }
 
+    pub fn channel_count(&self) -> usize {
+        self.channels.len()
+    }
+
     pub fn pattern_count(&self) -> usize {
         self.patterns.len()
     }
