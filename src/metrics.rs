@@ -254,6 +254,8 @@ metrics! {
         turns: Counter, "turns", "turns";
         /// How long turns took.
         turn_time: Histogram, "µs", "turn_us";
+        /// How long requests stayed in the server, from the turn that took them to their written reply; waiting not counted.
+        request_time: Histogram, "µs", "request_us";
         /// Batches of chunks handed to the store.
         spills: Counter, "batches", "spills";
         /// Bytes of chunks handed to the store, before compression.

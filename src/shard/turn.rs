@@ -76,8 +76,6 @@ impl Shard {
             self.release(outgoing);
         }
         self.measure(now);
-        let took = self.house.clock.now().mono.saturating_sub(now.mono);
-        self.house.metrics.turn_time.record(took.as_micros() as u64);
         Turned { wake_at: self.wake_at(now), more: more || sweeping, exit: self.exit }
     }
 
