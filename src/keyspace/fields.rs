@@ -85,21 +85,29 @@ impl<V: Weigh> Fields<V> {
 
     /// Puts a value; tells whether the name is new.
     pub fn put(&mut self, name: &[u8], value: V) -> bool {
-        self.put_shared(&Arc::from(name), value)
+        self.put_named(name, value, || Arc::from(name))
     }
 
     /// As [`put`](Self::put), sharing the name's memory.
     pub fn put_shared(&mut self, name: &Arc<[u8]>, value: V) -> bool {
+        self.put_named(name, value, || name.clone())
+    }
+
+    fn put_named(&mut self, name: &[u8], value: V, own: impl FnOnce() -> Arc<[u8]>) -> bool {
         let hash = hash64(name);
         self.memory_bytes += value.weight_bytes();
-        if let Some((_, old)) = self.entries.get_mut_by(|key| compare(key, hash, name)) {
-            self.memory_bytes -= old.weight_bytes();
-            *old = value;
-            return false;
+        match self.entries.find_mut(|key| compare(key, hash, name)) {
+            Ok(old) => {
+                self.memory_bytes -= old.weight_bytes();
+                *old = value;
+                false
+            }
+            Err(place) => {
+                self.memory_bytes += name.len() + ENTRY_OVERHEAD_BYTES;
+                self.entries.insert_at(place, Hashed { hash, name: own() }, value);
+                true
+            }
         }
-        self.memory_bytes += name.len() + ENTRY_OVERHEAD_BYTES;
-        self.entries.insert(Hashed { hash, name: name.clone() }, value);
-        true
     }
 
     /// Removes a name; answers its value.

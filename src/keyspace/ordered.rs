@@ -4,8 +4,8 @@
 
 use std::cmp::Ordering;
 
-/// Entries in one leaf: inserts move at most this many entries, and a million entries have some 4,000 fences.
-const FENCE_ROWS: usize = 512;
+/// Entries in one leaf: inserts move at most this many entries, and a million entries have some 10,000 fences.
+const FENCE_ROWS: usize = 128;
 
 /// See the module. Keys are unique.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ impl<K, V> Default for Ordered<K, V> {
 
 /// Where an entry is: leaf and place in it. Valid until the next change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
+pub struct Place {
     leaf: usize,
     at: usize,
 }
@@ -41,12 +41,6 @@ impl<K, V> Ordered<K, V> {
     pub fn get_by(&self, order: impl Fn(&K) -> Ordering) -> Option<&(K, V)> {
         let (place, found) = self.place(&order);
         found.then(|| &self.leaves[place.leaf][place.at])
-    }
-
-    /// As [`get_by`](Self::get_by), for changing the value; the key's order must stay.
-    pub fn get_mut_by(&mut self, order: impl Fn(&K) -> Ordering) -> Option<&mut (K, V)> {
-        let (place, found) = self.place(&order);
-        found.then(|| &mut self.leaves[place.leaf][place.at])
     }
 
     /// Removes by a comparison.
@@ -157,13 +151,15 @@ impl<K, V> Ordered<K, V> {
     }
 }
 
-impl<K: Ord, V> Ordered<K, V> {
-    /// Puts an entry; answers the value that stood there.
-    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        let (mut place, found) = self.place(&|other: &K| other.cmp(&key));
-        if found {
-            return Some(std::mem::replace(&mut self.leaves[place.leaf][place.at].1, value));
-        }
+impl<K, V> Ordered<K, V> {
+    /// Finds by a comparison, for changing the value; otherwise answers where the key belongs.
+    pub fn find_mut(&mut self, order: impl Fn(&K) -> Ordering) -> Result<&mut V, Place> {
+        let (place, found) = self.place(&order);
+        if found { Ok(&mut self.leaves[place.leaf][place.at].1) } else { Err(place) }
+    }
+
+    /// Puts an entry where [`find_mut`](Self::find_mut) has said that it belongs; nothing may have changed since.
+    pub fn insert_at(&mut self, mut place: Place, key: K, value: V) {
         if place.leaf == self.leaves.len() {
             // Behind everything: append to the last leaf.
             match self.leaves.len().checked_sub(1) {
@@ -185,7 +181,19 @@ impl<K: Ord, V> Ordered<K, V> {
         }
         self.leaves[place.leaf].insert(place.at, (key, value));
         self.len += 1;
-        None
+    }
+}
+
+impl<K: Ord, V> Ordered<K, V> {
+    /// Puts an entry; answers the value that stood there.
+    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+        match self.find_mut(|other| other.cmp(&key)) {
+            Ok(old) => Some(std::mem::replace(old, value)),
+            Err(place) => {
+                self.insert_at(place, key, value);
+                None
+            }
+        }
     }
 
     pub fn remove(&mut self, key: &K) -> Option<V> {
