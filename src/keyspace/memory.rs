@@ -16,6 +16,8 @@ use super::{Keyspace, Kind};
 const EVICTION_SAMPLES: usize = 5;
 /// Values that leave memory in one turn at the most, so that a turn stays short.
 const EVICTIONS_PER_TURN: usize = 64;
+/// A value that was used so many turns ago, or earlier, is worth less than room for what comes; one that every job uses is not.
+pub(super) const RECENT_TURNS: u32 = 4096;
 /// Loaded chunks looked at in one turn to find some that may leave memory.
 const LOADED_CHECKS_PER_TURN: usize = 64;
 
@@ -77,6 +79,11 @@ impl Memory {
     /// The store has not kept up: commands that need memory should wait.
     pub fn is_behind(&self) -> bool {
         self.objects_bytes() > self.budget.objects_bytes + self.budget.spills_bytes
+    }
+
+    /// Half of what may be exceeded until the store has caught up is: nothing is spared any more.
+    pub fn is_tight(&self) -> bool {
+        self.objects_bytes() > self.budget.objects_bytes + self.budget.spills_bytes / 2
     }
 
     /// Keys alone fill the share; only what is no list can be blamed, and nothing can leave.
@@ -317,25 +324,34 @@ impl Keyspace {
         }
     }
 
+    /// Lets values leave memory. Those in use stay while spills can still make room: they would have to come back, whole,
+    /// for the next command.
     fn evict_values(&mut self, all: bool) {
         let end = self.objects.slots();
+        let spared_turns = if all || self.memory.is_tight() { 0 } else { RECENT_TURNS };
         let tries = if all { end as usize } else { EVICTIONS_PER_TURN * EVICTION_SAMPLES };
         for _ in 0..tries {
             if end == 0 || !all && self.memory.objects_bytes() <= self.memory.budget.objects_bytes {
                 return;
             }
             self.memory.clock_hand = (self.memory.clock_hand + 1) % end;
-            self.evict_value(self.memory.clock_hand);
+            self.evict_value(self.memory.clock_hand, spared_turns);
         }
     }
 
     /// Lets a value leave memory if the store has it as it is, and it is worth it.
-    fn evict_value(&mut self, slot: Slot) {
+    ///
+    /// It stays if this turn used it, or one of `spared_turns` before.
+    fn evict_value(&mut self, slot: Slot, spared_turns: u32) {
         let turn = self.turn;
         let Some(object) = self.objects.get_mut(slot) else { return };
         let kind = object.value.kind();
         let clean = object.dirty == 0 && !object.saving && object.stored == Stored::Here;
-        if !clean || object.used == turn || kind == Kind::List || matches!(object.value, Value::Cold(_)) {
+        if !clean
+            || turn.wrapping_sub(object.used) <= spared_turns
+            || kind == Kind::List
+            || matches!(object.value, Value::Cold(_))
+        {
             return;
         }
         let bytes = object.value.memory_bytes() as u64;

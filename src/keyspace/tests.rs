@@ -482,3 +482,49 @@ fn the_keyspace_is_what_the_model_says_through_spills_fetches_checkpoints_and_cr
     }
     assert!(spills > 0 && fetches > 0 && saves > 0, "the small sizes reach every path");
 }
+
+/// Adds members to a set until memory holds more than so many bytes, and has the store get all of it.
+fn fill(world: &mut World, key: &[u8], bytes: usize) {
+    let mut count = 0_u32;
+    while world.keys.memory.objects_bytes() <= bytes {
+        world.frame(|keys| {
+            let slot = keys.find_or_create(key, Kind::Set)?;
+            keys.add_members(slot, &[&count.to_be_bytes()])
+        });
+        count += 1;
+    }
+    while world.keys.oldest_dirty().is_some() {
+        world.save();
+    }
+}
+
+fn is_cold(world: &mut World, key: &[u8]) -> bool {
+    let slot = world.frame(|keys| Ok(keys.find(key))).expect("it is there");
+    matches!(world.keys.object(slot).value, Value::Cold(_))
+}
+
+#[test]
+fn a_value_in_use_stays_in_memory_that_is_a_little_too_full() {
+    let mut world = World::new(1);
+    world.keys.memory.budget.evict_all = false;
+    fill(&mut world, b"unused", BUDGET.objects_bytes / 2);
+    fill(&mut world, b"used", BUDGET.objects_bytes);
+    for _ in 0..memory::RECENT_TURNS {
+        assert!(!is_cold(&mut world, b"used"));
+        world.relieve();
+    }
+    assert!(world.keys.memory.objects_bytes() <= BUDGET.objects_bytes);
+    assert!(!is_cold(&mut world, b"used"));
+    assert!(is_cold(&mut world, b"unused"));
+}
+
+#[test]
+fn a_value_in_use_leaves_memory_that_is_much_too_full() {
+    let mut world = World::new(1);
+    world.keys.memory.budget.evict_all = false;
+    fill(&mut world, b"used", BUDGET.objects_bytes + BUDGET.spills_bytes / 2);
+    assert!(!is_cold(&mut world, b"used"));
+    world.keys.begin_turn(1000);
+    world.relieve();
+    assert!(is_cold(&mut world, b"used"));
+}

@@ -14,6 +14,9 @@ const IDLE_BEFORE_CHECKPOINT: Duration = Duration::from_secs(2);
 /// Bytes of rows and chunks in one batch: a batch is one sync, and its rows are made in one turn.
 const SAVE_BYTES_MAX: usize = 8 << 20;
 
+/// While memory is only a little too full, so many frames lie between two checkpoints: each writes every value in use whole.
+const FRAMES_BETWEEN_CROWDED: u64 = 4096;
+
 /// Where the checkpoints stand.
 #[derive(Debug, Default)]
 pub struct Checkpoints {
@@ -122,10 +125,12 @@ impl Shard {
         let (bytes_max, ops_max) = (limits.log_bytes_max / 2, limits.log_ops_max / 2);
         let log = self.house.log.as_ref().expect("the log is open until the shard ends");
         let idle = now.mono.saturating_sub(self.checkpoints.quiet_since) >= IDLE_BEFORE_CHECKPOINT;
-        let crowded = self.keys.memory.objects_bytes() > self.keys.memory.budget.objects_bytes
-            && self.keys.memory.spilling_bytes == 0;
-        // The log may also be long because of one segment that is not full yet; then a checkpoint would gain nothing.
         let since_last = last - self.checkpoints.frames_at_last;
+        let memory = &self.keys.memory;
+        let crowded = memory.objects_bytes() > memory.budget.objects_bytes
+            && memory.spilling_bytes == 0
+            && (memory.is_tight() || since_last >= FRAMES_BETWEEN_CROWDED);
+        // The log may also be long because of one segment that is not full yet; then a checkpoint would gain nothing.
         idle || since_last >= every || log.frames() > ops_max || log.bytes() > bytes_max || crowded
     }
 }

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 
 use crate::clock::Now;
-use crate::keyspace::Keyspace;
+use crate::keyspace::{Keyspace, Missing};
 use crate::resp::Error;
 pub use crate::session::{ClientId, Peer};
 
@@ -97,6 +97,9 @@ pub struct Shard {
     random: StdRng,
     /// Which client waits for what was asked of the threads under a number.
     fetching: BTreeMap<u64, ClientId>,
+    /// Whole values that are being read, and under which numbers they are waited for: the first asked for it. Many clients
+    /// want the same one at once, and each copy would be as large as a value may be.
+    shared_loads: BTreeMap<Missing, Vec<u64>>,
     checkpoints: Checkpoints,
     /// The log found no room on the disk: nothing runs and no reply leaves until it does.
     stuck: bool,

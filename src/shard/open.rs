@@ -88,6 +88,7 @@ impl Shard {
             house,
             random,
             fetching: Default::default(),
+            shared_loads: Default::default(),
             checkpoints: Checkpoints::default(),
             stuck: false,
             exit: None,

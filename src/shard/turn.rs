@@ -444,11 +444,20 @@ impl Shard {
         parked: Option<(Wait, u64, usize)>,
     ) {
         self.house.metrics.fetches.count();
+        // A command that tries again reads for itself, so that nobody can keep what it needs from it for ever.
+        let is_first_try = wanted.is_empty();
         wanted.extend(missing);
         wanted.sort_unstable();
         wanted.dedup();
         let token = self.house.token();
         for missing in &wanted {
+            if is_first_try && matches!(missing, Missing::Whole { .. }) {
+                let waiting = self.shared_loads.entry(*missing).or_default();
+                waiting.push(token);
+                if waiting.len() > 1 {
+                    continue;
+                }
+            }
             let row = row_of_live(&self.keys, missing);
             self.house.background.load(Load { missing: *missing, row, token });
         }
@@ -482,7 +491,7 @@ impl Shard {
                 Done::Spilled(spill) => self.keys.landed(&spill),
                 Done::Saved(save) => self.saved(save),
                 Done::Loaded { missing, token: 0, fetched } => self.prefetched(&missing, fetched),
-                Done::Loaded { missing, token, fetched } => self.loaded(now, sockets, missing, token, fetched),
+                Done::Loaded { missing, token, fetched } => self.loaded_for_all(now, sockets, missing, token, fetched),
                 Done::StoreFailed(reason) => {
                     error!(%reason, "the store has failed; the server stops, what was acknowledged is in the log");
                     self.exit = Some(1);
@@ -499,7 +508,9 @@ impl Shard {
         }
     }
 
-    fn loaded(
+    /// Gives what was read to who asked for it first. The others run again and mostly find it in memory; if not, they ask
+    /// once more.
+    fn loaded_for_all(
         &mut self,
         now: Now,
         sockets: &dyn Sockets,
@@ -507,7 +518,20 @@ impl Shard {
         token: u64,
         fetched: Result<Option<Fetched>, String>,
     ) {
+        // A walk reads for itself, even what others are waiting for.
+        let is_shared = self.shared_loads.get(&missing).is_some_and(|waiting| waiting.first() == Some(&token));
+        let waiting = if is_shared { self.shared_loads.remove(&missing) } else { None };
+        let failed = fetched.as_ref().err().cloned();
+        self.loaded(now, sockets, missing, token, Arrival::Read(fetched));
+        for other in waiting.into_iter().flatten().skip(1) {
+            let arrival = failed.clone().map_or(Arrival::ForAnother, |reason| Arrival::Read(Err(reason)));
+            self.loaded(now, sockets, missing, other, arrival);
+        }
+    }
+
+    fn loaded(&mut self, now: Now, sockets: &dyn Sockets, missing: Missing, token: u64, arrival: Arrival) {
         if let Some(id) = self.walk_of(token) {
+            let Arrival::Read(fetched) = arrival else { unreachable!("a walk reads for itself") };
             return self.feed_walk(id, missing, fetched);
         }
         let Some(id) = self.fetching.get(&token).copied() else { return };
@@ -517,15 +541,16 @@ impl Shard {
         };
         let State::Fetching(fetching) = &mut client.state else { return };
         fetching.outstanding -= 1;
-        match fetched {
-            Ok(Some(fetched)) => {
+        match arrival {
+            Arrival::ForAnother => {}
+            Arrival::Read(Ok(Some(fetched))) => {
                 self.house.metrics.fetched_bytes.add(weight(&fetched));
                 fetching.arrived.push((missing, fetched));
             }
             // It was popped or deleted meanwhile: the command will see that.
-            Ok(None) if !self.keys.still_missing(&missing) => {}
-            Ok(None) => fetching.failed = Some(format!("{missing:?} is not in the store")),
-            Err(reason) => fetching.failed = Some(reason),
+            Arrival::Read(Ok(None)) if !self.keys.still_missing(&missing) => {}
+            Arrival::Read(Ok(None)) => fetching.failed = Some(format!("{missing:?} is not in the store")),
+            Arrival::Read(Err(reason)) => fetching.failed = Some(reason),
         }
         if fetching.outstanding > 0 {
             return;
@@ -846,6 +871,13 @@ impl Shard {
 
 fn client_mut(clients: &mut std::collections::BTreeMap<ClientId, Client>, id: ClientId) -> &mut Client {
     clients.get_mut(&id).expect("a client is there while its command runs")
+}
+
+/// How a load that a command waits for has ended.
+enum Arrival {
+    Read(Result<Option<Fetched>, String>),
+    /// Another command had asked for the same value and was given it.
+    ForAnother,
 }
 
 /// The row to read a whole value from. Also for one that is in memory at the moment: it may have to leave again before the
