@@ -487,7 +487,7 @@ fn the_keyspace_is_what_the_model_says_through_spills_fetches_checkpoints_and_cr
 fn fill(world: &mut World, key: &[u8], bytes: usize) {
     let mut count = 0_u32;
     while world.keys.memory.objects_bytes() <= bytes {
-        world.frame(|keys| {
+        world.frame(0, |keys| {
             let slot = keys.find_or_create(key, Kind::Set)?;
             keys.add_members(slot, &[&count.to_be_bytes()])
         });
@@ -499,7 +499,7 @@ fn fill(world: &mut World, key: &[u8], bytes: usize) {
 }
 
 fn is_cold(world: &mut World, key: &[u8]) -> bool {
-    let slot = world.frame(|keys| Ok(keys.find(key))).expect("it is there");
+    let slot = world.frame(0, |keys| Ok(keys.find(key))).expect("it is there");
     matches!(world.keys.object(slot).value, Value::Cold(_))
 }
 
