@@ -12,6 +12,7 @@ mod beyond_ram;
 mod crash;
 mod declared;
 mod differential;
+mod disk;
 mod ledger;
 mod power;
 mod startup;

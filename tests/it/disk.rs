@@ -1,0 +1,41 @@
+//! A disk that is nearly full: what adds data is refused, what finishes jobs goes on.
+
+use crate::harness::{self, Client, Server, Value};
+
+/// No disk has so much room, so that any disk counts as nearly full.
+const MORE_THAN_ANY_DISK: &str = "8000000000gb";
+
+#[test]
+fn on_a_disk_that_is_nearly_full_only_new_data_is_refused() {
+    if harness::is_stand_in() {
+        return;
+    }
+    let server = Server::millpond(&[]);
+    let mut client = server.client();
+    client.line("RPUSH jobs a b c d");
+    client.line(&format!("CONFIG SET disk-reserve {MORE_THAN_ANY_DISK}"));
+
+    for refused in ["RPUSH jobs e", "SET key value", "ZADD schedule 1 job", "HSET hash field value"] {
+        assert!(is_out_of_memory(&mut client, refused), "{refused}");
+    }
+    client.line("MULTI");
+    client.line("DEL jobs");
+    client.line("RPUSH jobs e");
+    assert!(is_out_of_memory(&mut client, "EXEC"), "a transaction is refused before any part of it applies");
+    client.line("DISCARD");
+
+    assert_eq!(client.line("LPOP jobs").text(), "a");
+    assert_eq!(client.line("LMOVE jobs working LEFT LEFT").text(), "b");
+    assert_eq!(client.line("ZADD retry 1 b").integer(), 1);
+    assert_eq!(client.line("LREM working 1 b").integer(), 1);
+    assert_eq!(client.line("LLEN jobs").integer(), 2);
+    assert_eq!(client.line("DEL jobs").integer(), 1);
+
+    client.line("CONFIG SET disk-reserve 0");
+    assert_eq!(client.line("RPUSH jobs e").integer(), 1);
+}
+
+fn is_out_of_memory(client: &mut Client, line: &str) -> bool {
+    let reply = client.line(line);
+    matches!(&reply, Value::Error(text) if text.starts_with("OOM "))
+}
