@@ -135,7 +135,7 @@ impl Zset {
 
     /// See [`Fields::shrink`].
     pub fn shrink(&mut self, count: usize) -> bool {
-        for _ in 0..count {
+        for _ in 0..count.min(self.order.len()) {
             self.order.pop_last();
         }
         self.scores.shrink(count)
