@@ -9,7 +9,7 @@ use crate::keyspace::{Kind, Slot};
 use crate::resp::{Error, Reply};
 
 use super::argument::{integer, is, strict_integer};
-use super::string::part::span;
+use super::string::part::{clamped_span, span};
 use super::string::{Expiry, check_string_bytes, find_strings, put};
 use super::{Command, Context, Flag, Group, Keys, Outcome, Stop};
 
@@ -82,6 +82,7 @@ pub const COMMANDS: &[Command] = &[
             "BITCOUNT k -7 -3 BIT",
             "BITCOUNT k 3 1",
             "BITCOUNT k -1 -3",
+            "BITCOUNT k -8 -9",
             "BITCOUNT k 10 20",
             "BITCOUNT k 0",
             "BITCOUNT k 0 x",
@@ -120,6 +121,7 @@ pub const COMMANDS: &[Command] = &[
             "BITPOS f 1 5",
             "SET e \"\"",
             "BITPOS e 0",
+            "BITPOS k 1 -8 -9",
             "BITPOS k 2",
             "BITPOS k x",
             "BITPOS k 0 x",
@@ -244,8 +246,8 @@ impl Range {
         Ok(Range { start, end, bits })
     }
 
-    /// First and last bit.
-    fn span(self, bytes: usize) -> Option<(u64, u64)> {
+    /// First and last bit, once it is known how indexes become a span.
+    fn span(self, bytes: usize, span: fn(i64, i64, u64) -> Option<(u64, u64)>) -> Option<(u64, u64)> {
         if self.bits {
             return span(self.start, self.end, bytes as u64 * 8);
         }
@@ -272,7 +274,7 @@ fn count_bits(context: &mut Context, request: &[Bytes]) -> Outcome {
     let found = context.keys.find_kind(&request[1], Kind::String)?;
     let string = string_of(context, found);
     let count = range
-        .span(string.len())
+        .span(string.len(), span)
         .map_or(0, |span| masked(string, span, false).map(|byte| i64::from(byte.count_ones())).sum());
     Ok(Reply::Integer(count))
 }
@@ -288,7 +290,7 @@ fn find_bit(context: &mut Context, request: &[Bytes]) -> Outcome {
         return Ok(Reply::Integer(if wanted { -1 } else { 0 }));
     };
     let string = context.keys.string(slot);
-    let Some(span) = range.span(string.len()) else { return Ok(Reply::Integer(-1)) };
+    let Some(span) = range.span(string.len(), clamped_span) else { return Ok(Reply::Integer(-1)) };
     let dull = if wanted { 0 } else { 0xff };
     let position = masked(string, span, !wanted).enumerate().find(|(_, byte)| *byte != dull).map(|(at, byte)| {
         let before = if wanted { byte.leading_zeros() } else { byte.leading_ones() };

@@ -53,6 +53,7 @@ pub const COMMANDS: &[Command] = &[
             "SORT words LIMIT 1",
             "SET s 1",
             "SORT s",
+            "SORT s BAD",
         ],
     },
     Command {
@@ -161,12 +162,12 @@ impl Options {
 }
 
 fn sort(context: &mut Context, request: &[Bytes], may_store: bool) -> Outcome {
+    let mut options = Options::read(&request[2..], may_store)?;
     let found = context.keys.find(&request[1]);
     let kind = found.map(|slot| context.keys.object(slot).value.kind());
     if matches!(kind, Some(Kind::String | Kind::Hash)) {
         return Err(Error::WRONG_TYPE.into());
     }
-    let mut options = Options::read(&request[2..], may_store)?;
     let Some((slot, kind)) = found.zip(kind) else { return answer(context, &options, Vec::new()) };
     context.keys.resident(slot)?;
     let must_agree = options.store.is_some() || context.within == Within::Script;

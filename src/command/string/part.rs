@@ -139,7 +139,12 @@ fn get_range(context: &mut Context, request: &[Bytes]) -> Outcome {
 
 /// First and last index of a part of a string. Unlike in a list, an end before the start counts as the start.
 pub fn span(start: i64, end: i64, len: u64) -> Option<(u64, u64)> {
-    if start < 0 && end < 0 && start > end || len == 0 {
+    if start < 0 && end < 0 && start > end { None } else { clamped_span(start, end, len) }
+}
+
+/// As [`span`], but two ends before the string both count as its first byte, in whatever order they stand.
+pub fn clamped_span(start: i64, end: i64, len: u64) -> Option<(u64, u64)> {
+    if len == 0 {
         return None;
     }
     let absolute = |at: i64| if at < 0 { at.saturating_add(len as i64).max(0) as u64 } else { at as u64 };
