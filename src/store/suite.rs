@@ -64,9 +64,11 @@ pub(super) fn chunks(batch: u64, count: u32, bytes: usize) -> Vec<(u32, Vec<u8>)
 pub(super) fn files(directory: &Path) -> Vec<(PathBuf, u64)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).expect("the directory is there").flatten() {
-        match entry.metadata().expect("the file is there") {
-            metadata if metadata.is_dir() => found.extend(files(&entry.path())),
-            metadata => found.push((entry.path(), metadata.len())),
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => found.extend(files(&entry.path())),
+            Ok(metadata) => found.push((entry.path(), metadata.len())),
+            // The store deletes files in the background.
+            Err(_) => {}
         }
     }
     found
