@@ -58,6 +58,7 @@ pub struct Options {
     pub dir: PathBuf,
     /// The size of an ordinary segment; not persisted, so it may differ between starts.
     pub segment_bytes: u64,
+    /// What holds until [`Log::set_policy`].
     pub policy: SyncPolicy,
     /// The cold store holds the effects of every frame up to here, so replay begins behind it.
     pub replay_after: Lsn,

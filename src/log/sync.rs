@@ -67,7 +67,7 @@ pub(super) fn run(shared: &Shared) {
     let mut ticks = 0;
     while !tail.stopping {
         let unsynced = tail.written > shared.durable();
-        if unsynced && (tail.sync_requested || is_due(shared.policy, ticks)) {
+        if unsynced && (tail.sync_requested || is_due(tail.policy, ticks)) {
             ticks = 0;
             let outcome = sync(shared, &mut tail);
             MutexGuard::unlocked(&mut tail, || tell(shared));
@@ -77,7 +77,7 @@ pub(super) fn run(shared: &Shared) {
             continue;
         }
         tail.sync_requested = false;
-        if !unsynced || shared.policy != SyncPolicy::Everysec {
+        if !unsynced || tail.policy != SyncPolicy::Everysec {
             ticks = 0;
             shared.sync_wanted.wait(&mut tail);
         } else if !begin_writing(&mut tail) && shared.sync_wanted.wait_for(&mut tail, TICK).timed_out() {

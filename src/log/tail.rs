@@ -25,7 +25,6 @@ const PAGE_BYTES: u64 = 4096;
 pub(super) struct Shared {
     pub directory: Directory,
     pub segment_bytes: u64,
-    pub policy: SyncPolicy,
     pub salt_seed: u64,
     pub tail: Mutex<Tail>,
     pub sync_wanted: Condvar,
@@ -37,6 +36,7 @@ pub(super) struct Shared {
 }
 
 pub(super) struct Tail {
+    pub policy: SyncPolicy,
     pub segment: Arc<Segment>,
     pub position: u64,
     /// The last frame that was written to the kernel.
@@ -102,7 +102,6 @@ impl Shared {
         Shared {
             directory,
             segment_bytes: options.segment_bytes,
-            policy: options.policy,
             salt_seed: options.salt_seed,
             durable: AtomicU64::new(tail.written),
             tail: Mutex::new(tail),
@@ -151,8 +150,9 @@ impl Shared {
 
 impl Tail {
     /// Begins at the start of a fresh segment behind `last_in_chain`, with everything before `next` durable.
-    pub fn new(segment: Segment, last_in_chain: Lsn, next: Lsn, retired: Vec<Retired>) -> Tail {
+    pub fn new(policy: SyncPolicy, segment: Segment, last_in_chain: Lsn, next: Lsn, retired: Vec<Retired>) -> Tail {
         Tail {
+            policy,
             next_number: segment.number + 1,
             segment: Arc::new(segment),
             position: HEADER_BYTES,

@@ -64,7 +64,7 @@ impl Log {
             used_bytes: HEADER_BYTES,
         });
         let salt = segment.salt;
-        let tail = Tail::new(segment, replayed.last, replayed.next, replayed.unused);
+        let tail = Tail::new(options.policy, segment, replayed.last, replayed.next, replayed.unused);
         let shared = Arc::new(Shared::new(directory, options, tail));
         let threads = start_threads(&shared).map_err(OpenError::disk("start the threads for", dir))?;
         let trimmed_below = options.replay_after + 1;
@@ -110,8 +110,9 @@ impl Log {
         tail.write_turn(shared, buffer.sealed(owed, self.salt), last)?;
         let current = self.live.back_mut().expect("one segment is always being written");
         current.used_bytes = tail.position;
+        let policy = tail.policy;
         drop(tail);
-        if was_synced && shared.policy != SyncPolicy::No {
+        if was_synced && policy != SyncPolicy::No {
             // Otherwise the sync thread is at work, and looks again before it rests.
             shared.sync_wanted.notify_one();
         }
@@ -142,6 +143,12 @@ impl Log {
     /// Asks for a sync now, under any policy, without waiting for it.
     pub fn request_sync(&self) {
         self.durability().request_sync();
+    }
+
+    /// Changes when what is appended is made durable. It holds at once, also for what is unsynced already.
+    pub fn set_policy(&self, policy: SyncPolicy) {
+        self.shared.tail.lock().policy = policy;
+        self.shared.sync_wanted.notify_one();
     }
 
     /// Sets what the sync thread calls after each completed sync, and when the log fails.

@@ -2,10 +2,16 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+
+/// A sync that takes longer never comes.
+const SYNC_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Long enough for a sync that ought not to happen, as a rule.
+const NO_SYNC_WAIT: Duration = Duration::from_millis(200);
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
@@ -254,6 +260,32 @@ fn waiting_for_durability_asks_for_it() {
     assert_eq!(log.durable(), 10);
     log.request_sync();
     assert_eq!(log.durability().wait(10), Ok(()));
+}
+
+#[test]
+fn a_policy_that_is_changed_holds_at_once() {
+    for policy in [SyncPolicy::Always, SyncPolicy::Everysec] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mut log, ..) = open_well(&options(dir.path()));
+        append_up_to(&mut log, 3);
+        let (told, hears) = mpsc::channel();
+        log.set_on_durable(Arc::new(move || {
+            let _ = told.send(());
+        }));
+        assert_eq!(log.durable(), 0, "nobody has asked for a sync");
+        // What the old policy left unsynced counts, and the thread that slept under it wakes.
+        log.set_policy(policy);
+        for last in [3, 4] {
+            append_up_to(&mut log, last);
+            while log.durable() < last {
+                hears.recv_timeout(SYNC_WAIT_MAX).expect("it is synced without being asked for");
+            }
+        }
+        log.set_policy(SyncPolicy::No);
+        append_up_to(&mut log, 5);
+        while hears.recv_timeout(NO_SYNC_WAIT).is_ok() {}
+        assert_eq!(log.durable(), 4, "it is left to the kernel");
+    }
 }
 
 #[test]
