@@ -36,6 +36,8 @@ pub type OnSettings = Box<dyn Fn(&Settings) + Send>;
 /// See the module.
 pub struct House {
     pub settings: Settings,
+    /// CONFIG SET has changed them since the shard looked.
+    pub reconfigured: bool,
     pub on_settings: Option<OnSettings>,
     pub metrics: Arc<Metrics>,
     pub clients: BTreeMap<ClientId, Client>,
@@ -133,6 +135,7 @@ impl Host for House {
 
     fn configure(&mut self, pairs: &[(&[u8], &[u8])]) -> Result<(), Error> {
         self.settings.config_set(pairs).map_err(Error::new)?;
+        self.reconfigured = true;
         if let Some(tell) = &self.on_settings {
             tell(&self.settings);
         }

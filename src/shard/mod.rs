@@ -8,6 +8,8 @@ mod house;
 pub mod info;
 mod open;
 mod pubsub;
+#[cfg(test)]
+mod tests;
 mod turn;
 mod waiters;
 

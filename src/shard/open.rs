@@ -59,6 +59,7 @@ impl Shard {
             format!("{:016x}{:016x}{:08x}", random.random::<u64>(), random.random::<u64>(), random.random::<u32>());
         let house = House {
             settings,
+            reconfigured: false,
             on_settings: None,
             metrics,
             clients: Default::default(),
@@ -94,6 +95,22 @@ impl Shard {
             exit: None,
             requests_run: 0,
         })
+    }
+
+    /// Does with the data what CONFIG SET has changed. The store's cache keeps the share that it was opened with.
+    pub(super) fn adopt_settings(&mut self) {
+        self.keys.sizes = sizes(&self.house.settings);
+        self.keys.memory.budget = budget(&self.house.settings);
+        let policy = sync_policy(&self.house.settings);
+        self.house.log().set_policy(policy);
+    }
+}
+
+fn sync_policy(settings: &Settings) -> SyncPolicy {
+    match settings.appendfsync {
+        AppendFsync::Always => SyncPolicy::Always,
+        AppendFsync::Everysec => SyncPolicy::Everysec,
+        AppendFsync::No => SyncPolicy::No,
     }
 }
 
@@ -147,11 +164,7 @@ fn replay(
     let options = log::Options {
         dir: settings.dir.join("log"),
         segment_bytes: settings.limits.segment_bytes,
-        policy: match settings.appendfsync {
-            AppendFsync::Always => SyncPolicy::Always,
-            AppendFsync::Everysec => SyncPolicy::Everysec,
-            AppendFsync::No => SyncPolicy::No,
-        },
+        policy: sync_policy(settings),
         replay_after: recovery.complete,
         checkpoint_lsn: recovery.last,
         repair: settings.repair,

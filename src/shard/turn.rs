@@ -272,6 +272,9 @@ impl Shard {
             within: Within::Nothing,
         };
         let outcome = (command.run)(&mut context, request);
+        if std::mem::take(&mut self.house.reconfigured) {
+            self.adopt_settings();
+        }
         let gate = if self.finish_frame() { self.house.last_lsn } else { self.keys.read_lsn() };
         (outcome, gate.min(self.house.last_lsn))
     }
@@ -810,10 +813,8 @@ impl Shard {
 
     /// Hands the server what may leave.
     fn release(&mut self, outgoing: &mut Vec<Outgoing>) {
-        let durable = match self.house.settings.appendfsync {
-            AppendFsync::Always => self.house.log().durable(),
-            _ => u64::MAX,
-        };
+        // Replies that were given under another policy have no gate, or wait behind one that has.
+        let durable = self.house.log().durable();
         let mut touched = std::mem::take(&mut self.house.touched);
         if !self.house.gated.is_empty() {
             touched.extend(std::mem::take(&mut self.house.gated));
@@ -824,6 +825,10 @@ impl Shard {
         // Its memory is used again, unless commands have touched clients meanwhile.
         if self.house.touched.is_empty() {
             self.house.touched = touched;
+        }
+        // Whoever was promised a sync gets it, though CONFIG SET has taken `always` back since.
+        if !self.house.gated.is_empty() && self.house.settings.appendfsync != AppendFsync::Always {
+            self.house.log().request_sync();
         }
     }
 

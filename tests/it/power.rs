@@ -24,13 +24,19 @@ const PAGE_BYTES: u64 = 4096;
 
 #[test]
 fn what_was_answered_survives_a_power_cut_when_synced_always() {
-    let lost = check("always", true);
+    let lost = check("always", "always", true);
     assert_eq!(lost, Ok(()));
 }
 
 #[test]
 fn what_was_answered_before_the_last_sync_survives_a_power_cut_when_synced_every_second() {
-    let lost = check("everysec", true);
+    let lost = check("everysec", "everysec", true);
+    assert_eq!(lost, Ok(()));
+}
+
+#[test]
+fn what_was_answered_survives_a_power_cut_when_config_set_has_turned_always_on() {
+    let lost = check("no", "always", true);
     assert_eq!(lost, Ok(()));
 }
 
@@ -39,7 +45,7 @@ fn a_missing_sync_is_noticed() {
     if !compiler_or_explain() {
         return;
     }
-    let noticed = check("always", false).expect_err("syncs that do nothing must lose answered writes");
+    let noticed = check("always", "always", false).expect_err("syncs that do nothing must lose answered writes");
     println!("noticed: {}", noticed.lines().next().unwrap_or_default());
 }
 
@@ -70,13 +76,15 @@ fn a_flipped_byte_in_what_was_synced_is_refused_with_its_place() {
 }
 
 /// Cuts the power again and again; an error says what was lost. Without syncs they claim success and do nothing.
-fn check(policy: &str, with_syncs: bool) -> Result<(), String> {
+///
+/// The server is started with one policy and told the other before anything is written.
+fn check(first_policy: &str, policy: &str, with_syncs: bool) -> Result<(), String> {
     if !compiler_or_explain() {
         return Ok(());
     }
     let mut chance = Chance::new(harness::seed_from_environment("MILLPOND_TEST_POWER_SEED"));
     let rounds = harness::size_from_environment("MILLPOND_TEST_POWER_ROUNDS", 3);
-    let mut server = Server::millpond(&["--appendfsync", policy]);
+    let mut server = Server::millpond(&["--appendfsync", first_policy]);
     let shim = compile_shim(server.home());
     server.term();
 
@@ -84,6 +92,7 @@ fn check(policy: &str, with_syncs: bool) -> Result<(), String> {
     for round in 0..rounds {
         let undo_path = server.home().join(format!("undo-{round}"));
         start_under_shim(&mut server, &shim, &undo_path, with_syncs);
+        server.client().must(&["CONFIG", "SET", "appendfsync", policy]);
         if round == 0 {
             // The first check has nothing behind it; it only begins the ledgers' state.
             verify(&mut ledgers, &server, None)?;
