@@ -330,6 +330,7 @@ fn a_client_that_hung_up_in_the_same_tick_is_not_given_a_job() {
             drop(client);
             assert_eq!(read(&mut producer, 4).await, b":1\r\n");
             expect(&mut producer, &request(&[b"LPOP", b"q"]), b"$3\r\njob\r\n").await;
+            server.until(|hub| hub.connected() == 1).await;
         }
     });
 }

@@ -8,8 +8,8 @@ use tracing::{debug, error};
 
 use crate::clock::Now;
 use crate::command::{
-    self, Command, Context, Flag, Outcome, Stop, Wait, Walk, Within, connection, drop_transaction, find, is_immediate,
-    may_need_room, queue_in_transaction,
+    self, Command, Context, Flag, Host, Outcome, Stop, Wait, Walk, Within, connection, drop_transaction, find,
+    is_immediate, may_need_room, queue_in_transaction,
 };
 use crate::keyspace::recovery::Fetched;
 use crate::keyspace::{Kind, Missing};
@@ -374,7 +374,7 @@ impl Shard {
                     }
                     if sockets.hung_up(id) {
                         debug!(client = id, "a blocked client had hung up");
-                        self.forget(id);
+                        self.house.kill(id);
                         continue;
                     }
                     self.run_parked(now, id);
