@@ -8,6 +8,7 @@ mod house;
 pub mod info;
 mod open;
 mod pubsub;
+mod room;
 #[cfg(test)]
 mod tests;
 mod turn;

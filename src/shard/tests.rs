@@ -37,6 +37,9 @@ impl Sockets for Gone {
     }
 }
 
+/// A way in which a client goes.
+type Leaving = fn(&mut Stepped, ClientId);
+
 impl Stepped {
     fn start(change: impl FnOnce(&mut Settings)) -> Stepped {
         let directory = tempfile::tempdir().expect("a directory for the data");
@@ -114,16 +117,34 @@ impl Stepped {
         panic!("it does not come to that");
     }
 
+    fn pass_ms(&mut self, ms: u64) {
+        self.time += Duration::from_millis(ms);
+    }
+
+    /// As if more had come than the store could take so far.
+    fn fall_behind(&mut self) {
+        self.shard.keys.memory.dying_bytes += BEHIND_BYTES;
+        assert!(self.shard.keys.memory.is_behind());
+    }
+
+    fn catch_up(&mut self) {
+        self.shard.keys.memory.dying_bytes -= BEHIND_BYTES;
+        assert!(!self.shard.keys.memory.is_behind());
+    }
+
     fn is_durable(&self) -> bool {
         let log = self.shard.house.log.as_ref().expect("the log is open");
         log.durable() >= self.shard.house.last_lsn
     }
 }
 
+/// More than objects and spills of the tiny profile may take.
+const BEHIND_BYTES: usize = 1 << 20;
 /// More keys than the tiny profile has memory for.
 const KEYS_MAX: usize = 20_000;
 
 const OK: &str = "+OK\r\n";
+const OOM: &str = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
 
 #[test]
 fn replies_wait_for_a_sync_from_the_moment_that_config_set_says_so() {
@@ -165,6 +186,115 @@ fn config_set_maxmemory_gives_room_and_takes_it_back() {
     assert_eq!(shard.ask(client, "SET one-more x"), OK);
     assert_eq!(shard.ask(client, "CONFIG SET maxmemory 1mb"), OK);
     assert!(shard.ask(client, "SET one-more x").starts_with("-OOM "));
+}
+
+#[test]
+fn a_push_waits_while_the_store_is_behind_and_what_takes_jobs_does_not() {
+    let mut shard = Stepped::start(|_| {});
+    let (producer, worker) = (shard.connect(), shard.connect());
+    shard.ask(producer, "RPUSH q first");
+    shard.fall_behind();
+    shard.send(producer, &["RPUSH q second", "PING"]);
+    shard.turn();
+    assert_eq!(shard.told(producer), "", "what is behind the push waits with it");
+    assert_eq!(shard.ask(worker, "LPOP q"), "$5\r\nfirst\r\n");
+    assert_eq!(shard.ask(worker, "LPOP q"), "$-1\r\n");
+    shard.catch_up();
+    shard.turn();
+    assert_eq!(shard.told(producer), ":1\r\n+PONG\r\n");
+    assert_eq!(shard.shard.house.metrics.push_waits.get(), 1);
+}
+
+#[test]
+fn a_push_that_has_waited_too_long_is_refused_in_redis_words_and_can_be_sent_again() {
+    let mut shard = Stepped::start(|settings| settings.push_wait_ms = 800);
+    let client = shard.connect();
+    shard.fall_behind();
+    assert_eq!(shard.ask(client, "RPUSH q job"), "");
+    shard.pass_ms(799);
+    assert!(shard.turn().wake_at.is_some(), "somebody looks again");
+    assert_eq!(shard.told(client), "");
+    shard.pass_ms(1);
+    shard.turn();
+    assert_eq!(shard.told(client), OOM);
+    assert_eq!(shard.shard.house.metrics.oom_refusals.get(), 1);
+    shard.catch_up();
+    assert_eq!(shard.ask(client, "RPUSH q job"), ":1\r\n");
+}
+
+#[test]
+fn without_push_wait_a_push_is_refused_at_once() {
+    let mut shard = Stepped::start(|settings| settings.push_wait_ms = 0);
+    let client = shard.connect();
+    shard.fall_behind();
+    assert_eq!(shard.ask(client, "RPUSH q job"), OOM);
+    assert_eq!(shard.shard.house.metrics.push_waits.get(), 0);
+}
+
+#[test]
+fn a_push_whose_client_has_left_meanwhile_is_dropped() {
+    let ways: [(&str, Leaving); 4] = [
+        ("hung up, and nobody knows", |shard, client| assert!(shard.sockets.0.borrow_mut().insert(client))),
+        ("closed its side", |shard, client| shard.inputs.push_back(Input::Ended { client })),
+        ("lost", |shard, client| shard.inputs.push_back(Input::Closed { client })),
+        ("killed", |shard, client| {
+            let other = shard.connect();
+            assert_eq!(shard.wait(other, &format!("CLIENT KILL ID {client}")), ":1\r\n");
+        }),
+    ];
+    for (how, leave) in ways {
+        // Replies that wait for a sync keep a killed client there for a while.
+        let mut shard = Stepped::start(|settings| settings.appendfsync = AppendFsync::Always);
+        let (client, other) = (shard.connect(), shard.connect());
+        assert_eq!(shard.wait(client, "RPUSH q first"), ":1\r\n");
+        shard.fall_behind();
+        shard.send(client, &["LPOP q", "RPUSH q second", "RPUSH q third"]);
+        shard.turn();
+        assert_eq!(shard.shard.house.held.len(), 1, "{how}");
+        leave(&mut shard, client);
+        shard.catch_up();
+        shard.until(|shard| !shard.shard.house.clients.contains_key(&client));
+        assert_eq!(shard.wait(other, "LLEN q"), ":0\r\n", "{how}");
+        assert_eq!(shard.closed.contains(&client), how != "lost", "{how}");
+        assert!(shard.shard.house.held.is_empty(), "{how}");
+    }
+}
+
+#[test]
+fn a_held_push_is_the_one_that_client_reply_skip_leaves_out() {
+    let mut shard = Stepped::start(|_| {});
+    let client = shard.connect();
+    shard.fall_behind();
+    shard.send(client, &["CLIENT REPLY SKIP", "RPUSH q job", "PING"]);
+    shard.turn();
+    shard.catch_up();
+    shard.turn();
+    assert_eq!(shard.told(client), "+PONG\r\n");
+}
+
+#[test]
+fn a_transaction_waits_as_a_whole_and_is_over_when_it_is_refused() {
+    let mut shard = Stepped::start(|_| {});
+    let client = shard.connect();
+    shard.send(client, &["WATCH other", "MULTI", "SET key value", "RPUSH q job"]);
+    shard.turn();
+    shard.told(client);
+    shard.fall_behind();
+    assert_eq!(shard.ask(client, "EXEC"), "");
+    shard.pass_ms(800);
+    shard.turn();
+    assert_eq!(shard.told(client), format!("-EXECABORT Transaction discarded because of: {}", &OOM[1..]));
+    shard.catch_up();
+    assert_eq!(shard.ask(client, "EXISTS key q"), ":0\r\n", "neither queued nor done");
+
+    shard.send(client, &["MULTI", "SET key value", "RPUSH q job"]);
+    shard.turn();
+    shard.told(client);
+    shard.fall_behind();
+    assert_eq!(shard.ask(client, "EXEC"), "");
+    shard.catch_up();
+    shard.turn();
+    assert_eq!(shard.told(client), "*2\r\n+OK\r\n:1\r\n");
 }
 
 /// Sets keys until there is no room for another one.

@@ -36,8 +36,6 @@ const WALK_CHUNKS_AHEAD: usize = 8;
 /// How soon a log that found no room on the disk is tried again.
 const STUCK_PAUSE: Duration = Duration::from_millis(100);
 
-const OUT_OF_MEMORY: Error = Error::constant("OOM command not allowed when used memory > 'maxmemory'.");
-
 impl Shard {
     /// Runs what is ready, appends its effects to the log, and puts what may leave now into `outgoing`.
     pub fn turn(
@@ -158,7 +156,7 @@ impl Shard {
                 }
                 let Some(request) = client.pending.pop_front() else { break };
                 let size: usize = request.iter().map(Bytes::len).sum();
-                self.run_request(now, id, request, sockets);
+                self.run_request(now, id, request, None, sockets);
                 requests = requests.saturating_sub(1);
                 bytes = bytes.saturating_sub(size);
                 if requests == 0 || bytes == 0 || self.house.stopping {
@@ -177,31 +175,40 @@ impl Shard {
         !self.house.queue.is_empty()
     }
 
-    /// Runs one request that a client sent.
-    fn run_request(&mut self, now: Now, id: ClientId, request: Request, sockets: &dyn Sockets) {
+    /// Runs one request that a client sent. One that had to wait for the store says until when it would.
+    pub(super) fn run_request(
+        &mut self,
+        now: Now,
+        id: ClientId,
+        request: Request,
+        held_until: Option<Duration>,
+        sockets: &dyn Sockets,
+    ) {
         let Some(mut session) = self.house.clients.get_mut(&id).and_then(|client| client.session.take()) else {
             return;
         };
         session.last_command_at = now.mono;
         self.requests_run += 1;
-        self.run_for(now, &mut session, request, None);
-        session.reply_mode = match session.reply_mode {
-            ReplyMode::SkipNext => ReplyMode::Skip,
-            ReplyMode::Skip => ReplyMode::On,
-            other => other,
-        };
+        self.run_for(now, &mut session, request, held_until);
         self.give_back(id, session);
         self.serve_waiters(now, sockets);
     }
 
-    fn give_back(&mut self, id: ClientId, session: Box<Session>) {
-        if let Some(client) = self.house.clients.get_mut(&id) {
-            client.session = Some(session);
+    fn give_back(&mut self, id: ClientId, mut session: Box<Session>) {
+        let Some(client) = self.house.clients.get_mut(&id) else { return };
+        // Not while its request waits for something: the reply is still to come.
+        if client.is_ready() {
+            session.reply_mode = match session.reply_mode {
+                ReplyMode::SkipNext => ReplyMode::Skip,
+                ReplyMode::Skip => ReplyMode::On,
+                other => other,
+            };
         }
+        client.session = Some(session);
     }
 
     /// Checks a request and runs it, or queues it in a transaction; deals with what comes of it.
-    fn run_for(&mut self, now: Now, session: &mut Session, request: Request, again: Option<(Wait, u64, usize)>) {
+    fn run_for(&mut self, now: Now, session: &mut Session, request: Request, held_until: Option<Duration>) {
         let command = match self.admit(session, &request) {
             Ok(command) => command,
             Err(reply) => {
@@ -211,15 +218,13 @@ impl Shard {
                 return;
             }
         };
-        if again.is_none()
-            && may_need_room(session, command, &request)
-            && !self.has_room_for(now, session, command, &request)
+        if may_need_room(session, command, &request) && !self.has_room_for(now, session, command, &request, held_until)
         {
             return;
         }
         session.last_command = command.name;
         let (outcome, gate) = self.run(now, session, command, &request, session.database);
-        self.settle(now, session, request, outcome, gate, again);
+        self.settle(now, session, request, outcome, gate, None);
     }
 
     /// Finds the command of a request and says whether this client may run it now; otherwise what it is answered.
@@ -329,7 +334,7 @@ impl Shard {
         self.answer(session, reply, gate);
     }
 
-    fn answer(&mut self, session: &Session, reply: &Reply, gate: u64) {
+    pub(super) fn answer(&mut self, session: &Session, reply: &Reply, gate: u64) {
         if !matches!(session.reply_mode, ReplyMode::Off | ReplyMode::Skip) && *reply != Reply::Silent {
             self.house.answer(session, reply, gate);
         }
@@ -701,67 +706,7 @@ impl Shard {
         client_mut(&mut self.house.clients, session.id).state = State::Walking(walking);
     }
 
-    // ---- memory and disk ----------------------------------------------------------------------------------------
-
-    /// Says whether a command that may need memory or disk can run now. If not, it is held until the store has caught up,
-    /// or refused.
-    fn has_room_for(&mut self, now: Now, session: &mut Session, command: &Command, request: &Request) -> bool {
-        if self.is_disk_low() {
-            self.house.metrics.oom_refusals.count();
-            let reserve = self.house.settings.disk_reserve_bytes;
-            let text = format!(
-                "OOM command not allowed: less than disk-reserve ({reserve} bytes) is free on the disk. Jobs can still be taken"
-            );
-            self.answer(session, &Error::new(text).into(), 0);
-            return false;
-        }
-        if self.keys.memory.is_full_of_keys() && command.group != crate::command::Group::List {
-            self.house.metrics.oom_refusals.count();
-            let text =
-                "OOM command not allowed: keys fill their share of maxmemory. Lists can still be pushed to and popped";
-            self.answer(session, &Error::constant(text).into(), 0);
-            return false;
-        }
-        if !self.keys.memory.is_behind() {
-            return true;
-        }
-        self.house.metrics.push_waits.count();
-        let until = now.mono + Duration::from_millis(self.house.settings.push_wait_ms);
-        client_mut(&mut self.house.clients, session.id).state = State::Held { request: request.clone(), until };
-        self.house.held.insert(session.id);
-        false
-    }
-
-    pub(super) fn is_disk_low(&self) -> bool {
-        self.house.background.free_bytes() < self.house.settings.disk_reserve_bytes
-    }
-
-    /// Runs commands that waited for the store, or refuses those that have waited too long.
-    fn run_held(&mut self, now: Now, sockets: &dyn Sockets) {
-        let held: Vec<ClientId> = self.house.held.iter().copied().collect();
-        for id in held {
-            let behind = self.keys.memory.is_behind();
-            let client = client_mut(&mut self.house.clients, id);
-            let State::Held { until, .. } = &client.state else { continue };
-            let overdue = *until <= now.mono;
-            if behind && !overdue {
-                continue;
-            }
-            let State::Held { request, .. } = std::mem::replace(&mut client.state, State::Ready) else { continue };
-            self.house.held.remove(&id);
-            self.house.enqueue(id);
-            self.house.touch(id);
-            if !behind {
-                self.run_request(now, id, request, sockets);
-                continue;
-            }
-            self.house.metrics.oom_refusals.count();
-            if let Some(session) = client_mut(&mut self.house.clients, id).session.take() {
-                self.answer(&session, &OUT_OF_MEMORY.into(), 0);
-                self.give_back(id, session);
-            }
-        }
-    }
+    // ---- time -----------------------------------------------------------------------------------------------------
 
     /// Deletes keys whose time has come although nobody asks for them.
     fn expire(&mut self, now: Now, sockets: &dyn Sockets) {
@@ -846,7 +791,7 @@ impl Shard {
                 close = true;
             }
             close |= client.ended;
-        } else if client.ended && matches!(client.state, State::Parked(_)) {
+        } else if client.ended && matches!(client.state, State::Parked(_) | State::Held { .. }) {
             close = true;
         }
         let bytes = client.take_replies(durable);
@@ -874,7 +819,7 @@ impl Shard {
     }
 }
 
-fn client_mut(clients: &mut std::collections::BTreeMap<ClientId, Client>, id: ClientId) -> &mut Client {
+pub(super) fn client_mut(clients: &mut std::collections::BTreeMap<ClientId, Client>, id: ClientId) -> &mut Client {
     clients.get_mut(&id).expect("a client is there while its command runs")
 }
 
