@@ -21,6 +21,7 @@ pub mod list;
 mod long_double;
 pub mod pubsub;
 mod random;
+mod room;
 mod run;
 pub mod scan;
 pub mod scripting;
@@ -56,9 +57,10 @@ use crate::settings::Settings;
 
 pub use declare::{Command, Flag, Group, Keys};
 pub use document::{documentation, examples};
+pub use room::{FULL_OF_KEYS, may_fill_keys, may_need_room};
 pub use run::run_through;
 pub use table::{by_name, find, table};
-pub use transaction::{drop_transaction, is_immediate, may_need_room, queue_in_transaction};
+pub use transaction::{drop_transaction, is_immediate, queue_in_transaction};
 pub use wait::{Wait, deadline, wait_for};
 pub use walk::{Step, Visitor, Walk, scan_list};
 

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use tracing::{debug, info, warn};
 
 use crate::resp::{Error, Reply};
-use crate::script::{self, Called, Engine};
+use crate::script::{self, Called, Engine, Flags};
 
 use super::argument::{integer, is};
 use super::container::{container, help_of};
-use super::{Command, Context, Flag, Group, Keys, Outcome, Stop, Within, find, run_through, stock_scripts};
+use super::{Command, Context, Flag, Group, Keys, Outcome, Stop, Within, find, room, run_through, stock_scripts};
 
 /// How often a script begins again; one that looks up what it has just read would otherwise do so for every step.
 const ATTEMPTS_MAX: u8 = 3;
@@ -243,7 +243,7 @@ fn run_script(context: &mut Context, request: &[Bytes], named: Named, read_only:
         if !read_only && let Some(outcome) = stock_scripts::run(context, &sha, keys, arguments) {
             return outcome;
         }
-        run_lua(context, engine, &sha, keys, arguments, read_only)
+        run_lua(context, engine, &sha, keys, arguments, Flags { no_writes: read_only, ..flags })
     });
     if context.within == Within::Nothing {
         let begins_again = matches!(outcome, Err(Stop::Fetch(_)));
@@ -268,14 +268,15 @@ fn run_lua(
     sha: &str,
     keys: &[Bytes],
     arguments: &[Bytes],
-    read_only: bool,
+    flags: Flags,
 ) -> Outcome {
     let is_probe = context.keys.refuses_writes();
     let may_begin_again = context.within == Within::Nothing && context.session.script_attempts < ATTEMPTS_MAX;
     // SELECT in a script is over with it.
     let selected = context.keys.selected();
     let within = std::mem::replace(&mut context.within, Within::Script);
-    let mut calls = Calls { context, read_only, is_probe, may_begin_again, has_told: false, stop: None };
+    let before_bytes = context.keys.frame().len();
+    let mut calls = Calls { context, flags, is_probe, may_begin_again, before_bytes, has_told: false, stop: None };
     let ended = engine.run(sha, keys, arguments, &mut calls);
     let stop = calls.stop.take();
     context.within = within;
@@ -289,10 +290,12 @@ fn run_lua(
 /// What a script reaches of the server.
 struct Calls<'a, 'b> {
     context: &'a mut Context<'b>,
-    read_only: bool,
+    flags: Flags,
     /// EXEC only wants to know what the script misses.
     is_probe: bool,
     may_begin_again: bool,
+    /// What the frame held before it, in EXEC.
+    before_bytes: usize,
     /// It has told others something, which cannot be taken back.
     has_told: bool,
     /// Why it is abandoned.
@@ -334,8 +337,11 @@ impl Calls<'_, '_> {
     fn run(&mut self, request: &[Bytes]) -> Outcome {
         let command = callable(request)?;
         // PUBLISH counts as a write here, as in Redis.
-        if self.read_only && (command.has(Flag::Write) || command.has(Flag::PubSub)) {
+        if self.flags.no_writes && (command.has(Flag::Write) || command.has(Flag::PubSub)) {
             return Err(READ_ONLY.into());
+        }
+        if !self.flags.allow_oom && !self.has_written() {
+            room::check_call(self.context.keys, command, request)?;
         }
         let tells = command.has(Flag::PubSub) || command.has(Flag::Admin);
         if self.is_probe && tells {
@@ -356,6 +362,11 @@ impl Calls<'_, '_> {
             Err(Stop::Walk(walk)) => walk.run_now(self.context),
             other => other,
         }
+    }
+
+    /// It has changed something itself.
+    fn has_written(&mut self) -> bool {
+        self.context.keys.frame().len() > self.before_bytes
     }
 
     fn has_acted(&self) -> bool {

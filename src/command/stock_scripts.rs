@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::resp::Reply;
 
-use super::{Context, Outcome, Stop, Within, by_name};
+use super::{Context, Outcome, Stop, Within, by_name, room};
 
 /// One of them.
 pub struct Stock {
@@ -93,6 +93,7 @@ fn call(context: &mut Context, name: &'static str, key: &Bytes, words: &[&[u8]])
     request.push(Bytes::from_static(name.as_bytes()));
     request.push(key.clone());
     request.extend(words.iter().map(|word| Bytes::copy_from_slice(word)));
+    room::check_call(context.keys, command, &request)?;
     (command.run)(context, &request)
 }
 

@@ -135,31 +135,6 @@ pub fn is_immediate(command: &Command) -> bool {
     matches!(command.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
 }
 
-/// Tells whether a request may need memory or disk, so that it has to wait while the store is behind: EXEC for what is
-/// queued, and most scripts, included.
-pub fn may_need_room(session: &Session, command: &Command, request: &[Bytes]) -> bool {
-    let queue = session.transaction.as_ref().map_or(&[][..], |transaction| &transaction.queue);
-    needs_room(command, request)
-        || command.name == "exec"
-            && queue.iter().any(|queued| needs_room(find(queued).expect("what was queued was found before"), queued))
-}
-
-fn needs_room(command: &Command, request: &[Bytes]) -> bool {
-    (command.has(Flag::DenyOom) && !finishes_jobs(command, request)) || scripting::may_need_room(command, request)
-}
-
-/// What workers do to finish or to save a job goes on when nothing else does: taking a job into a working list, and
-/// putting one into the set of those to be tried again. The disk reserve is there for it.
-fn finishes_jobs(command: &Command, request: &[Bytes]) -> bool {
-    match command.name {
-        "lmove" | "blmove" | "rpoplpush" | "brpoplpush" => true,
-        "zadd" => {
-            request[1].rsplit(|byte| *byte == b':').next().is_some_and(|name| name == b"retry" || name == b"dead")
-        }
-        _ => false,
-    }
-}
-
 /// Queues a request, or notes that EXEC has to refuse because it cannot be queued.
 pub fn queue_in_transaction(session: &mut Session, request: &[Bytes], found: Result<&'static Command, Error>) -> Reply {
     let transaction = session.transaction.as_mut().expect("it is only called while a transaction is queued");

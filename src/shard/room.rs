@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing::debug;
 
 use crate::clock::Now;
-use crate::command::{Command, Group, Host, drop_transaction};
+use crate::command::{Command, FULL_OF_KEYS, Host, drop_transaction, may_fill_keys};
 use crate::resp::Error;
 use crate::session::{ClientId, Session};
 
@@ -36,10 +36,8 @@ impl Shard {
             self.refuse(session, command, &Error::new(text));
             return false;
         }
-        if self.keys.memory.is_full_of_keys() && command.group != Group::List {
-            let text =
-                "OOM command not allowed: keys fill their share of maxmemory. Lists can still be pushed to and popped";
-            self.refuse(session, command, &Error::constant(text));
+        if self.keys.memory.is_full_of_keys() && may_fill_keys(session, command, request) {
+            self.refuse(session, command, &FULL_OF_KEYS);
             return false;
         }
         if !self.keys.memory.is_behind() {

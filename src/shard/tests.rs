@@ -297,6 +297,38 @@ fn a_transaction_waits_as_a_whole_and_is_over_when_it_is_refused() {
     assert_eq!(shard.told(client), "*2\r\n+OK\r\n:1\r\n");
 }
 
+#[test]
+fn where_keys_fill_their_share_lists_go_on() {
+    let mut shard = Stepped::start(|_| {});
+    let client = shard.connect();
+    shard.ask(client, "RPUSH q a b c");
+    fill_with_keys(&mut shard, client);
+    for refused in ["SET key:0 x", "HSET hash field value", "SADD set member", "ZADD schedule 1 job"] {
+        assert!(shard.ask(client, refused).starts_with("-OOM "), "{refused}");
+    }
+    for (line, reply) in [
+        ("RPUSH q d", ":4\r\n"),
+        ("LPUSH another a", ":1\r\n"),
+        ("LMOVE q another LEFT LEFT", "$1\r\na\r\n"),
+        ("ZADD retry 1 job", ":1\r\n"),
+        ("EVAL \"return redis.call('rpush', 'q', 'e')\" 0", ":4\r\n"),
+    ] {
+        assert_eq!(shard.wait(client, line), reply, "{line}");
+    }
+    assert!(shard.wait(client, "EVAL \"return redis.call('set', 'k', 'v')\" 0").starts_with("-OOM "));
+
+    shard.send(client, &["MULTI", "RPUSH q f", "LLEN q", "EXEC"]);
+    shard.until(|shard| shard.replies.get(&client).is_some_and(|told| told.ends_with(b":5\r\n:5\r\n")));
+    shard.told(client);
+    shard.send(client, &["MULTI", "RPUSH q g", "SADD queues q", "EXEC", "LLEN q"]);
+    shard.turn();
+    let told = shard.told(client);
+    assert!(told.contains("-EXECABORT Transaction discarded because of: OOM ") && told.ends_with(":5\r\n"), "{told}");
+
+    shard.ask(client, "DEL key:0 key:1 key:2 key:3");
+    assert_eq!(shard.wait(client, "SET key:0 x"), OK);
+}
+
 /// Sets keys until there is no room for another one.
 fn fill_with_keys(shard: &mut Stepped, client: ClientId) {
     for n in 0..KEYS_MAX {

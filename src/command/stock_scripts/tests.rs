@@ -126,3 +126,12 @@ fn a_stock_script_that_nobody_loaded_is_not_there() {
     assert_eq!(reply, Reply::Error(Error::constant("NOSCRIPT No matching script. Please use EVAL.")));
     assert_eq!(bench.run(&format!("SCRIPT EXISTS {SIDEKIQ}")), Reply::Array(vec![Reply::Integer(0)]));
 }
+
+#[test]
+fn a_lock_is_refused_where_keys_fill_their_share_and_one_is_still_given_back() {
+    let mut bench = Bench::default();
+    bench.run("SET held me");
+    bench.keys.memory.budget.objects_bytes = 0;
+    assert!(run_stock(&mut bench, LOCK, &["free", "me", "1000", "yes"]).is_none(), "Lua tells the client");
+    assert!(matches!(run_stock(&mut bench, UNLOCK, &["held", "me"]), Some(Ok(Reply::Integer(1)))));
+}

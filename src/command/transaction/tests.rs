@@ -230,17 +230,6 @@ fn a_killed_script_is_an_error_among_the_replies() {
 }
 
 #[test]
-fn room_is_needed_for_what_is_queued() {
-    let mut bench = Bench::default();
-    let exec = find(&[Bytes::from_static(b"exec")]).expect("EXEC is a command");
-    bench.send("MULTI");
-    bench.send("LPOP q");
-    assert!(!may_need_room(&bench.session, exec, &[]));
-    bench.send("RPUSH q a");
-    assert!(may_need_room(&bench.session, exec, &[]));
-}
-
-#[test]
 fn a_dropped_transaction_leaves_nothing_behind() {
     let mut bench = Bench::default();
     bench.send("WATCH q");

@@ -1,0 +1,139 @@
+//! Which requests may need memory or disk: they wait while the store is behind, and are refused where there is no room.
+
+use bytes::Bytes;
+
+use crate::keyspace::Keyspace;
+use crate::resp::Error;
+use crate::session::Session;
+
+use super::{Command, Flag, Group, find, scripting};
+
+/// What is told to whom would add to keys that fill their share.
+pub const FULL_OF_KEYS: Error = Error::constant(
+    "OOM command not allowed: keys fill their share of maxmemory. Lists can still be pushed to and popped",
+);
+
+/// Tells whether a request may need memory or disk, so that it has to wait while the store is behind: EXEC for what is
+/// queued, and most scripts, included.
+pub fn may_need_room(session: &Session, command: &Command, request: &[Bytes]) -> bool {
+    any(session, command, request, needs_room)
+}
+
+/// Tells whether a request is known to add to what never leaves memory: EXEC if something that is queued is. Of scripts
+/// it is not known before they run; they are refused when they come to it.
+pub fn may_fill_keys(session: &Session, command: &Command, request: &[Bytes]) -> bool {
+    any(session, command, request, fills_keys)
+}
+
+/// Refuses a script's call that would add to keys which fill their share. Only before the script's first write, as in
+/// Redis: one that has written cannot be taken back.
+pub(super) fn check_call(keys: &Keyspace, command: &Command, request: &[Bytes]) -> Result<(), Error> {
+    if keys.memory.is_full_of_keys() && fills_keys(command, request) { Err(FULL_OF_KEYS) } else { Ok(()) }
+}
+
+/// Asks of the request, or of what EXEC will run.
+fn any(session: &Session, command: &Command, request: &[Bytes], asks: fn(&Command, &[Bytes]) -> bool) -> bool {
+    let queue = session.transaction.as_ref().map_or(&[][..], |transaction| &transaction.queue);
+    asks(command, request)
+        || command.name == "exec"
+            && queue.iter().any(|queued| asks(find(queued).expect("what was queued was found before"), queued))
+}
+
+fn needs_room(command: &Command, request: &[Bytes]) -> bool {
+    adds_data(command, request) || scripting::may_need_room(command, request)
+}
+
+/// Lists can leave memory, so they are never to blame when it is full of keys.
+fn fills_keys(command: &Command, request: &[Bytes]) -> bool {
+    adds_data(command, request) && command.group != Group::List
+}
+
+fn adds_data(command: &Command, request: &[Bytes]) -> bool {
+    command.has(Flag::DenyOom) && !finishes_jobs(command, request)
+}
+
+/// What workers do to finish or to save a job goes on when nothing else does: taking a job into a working list, and
+/// putting one into the set of those to be tried again. The disk reserve is there for it.
+fn finishes_jobs(command: &Command, request: &[Bytes]) -> bool {
+    match command.name {
+        "lmove" | "blmove" | "rpoplpush" | "brpoplpush" => true,
+        "zadd" => {
+            request[1].rsplit(|byte| *byte == b':').next().is_some_and(|name| name == b"retry" || name == b"dead")
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::command::testing::Bench;
+    use crate::resp::{Reply, split_words};
+
+    use super::*;
+
+    /// Tells whether a line may need room, and whether it may fill keys.
+    fn needs(bench: &Bench, line: &str) -> (bool, bool) {
+        let request = split_words(line.as_bytes()).expect("the line's quotes are balanced");
+        let command = find(&request).expect("it is a command");
+        (may_need_room(&bench.session, command, &request), may_fill_keys(&bench.session, command, &request))
+    }
+
+    #[test]
+    fn taking_and_finishing_jobs_needs_no_room() {
+        let bench = Bench::default();
+        for line in
+            ["LPOP q", "LMOVE q working LEFT RIGHT", "ZADD app:retry 1 job", "DEL q", "LREM working 1 job", "GET k"]
+        {
+            assert_eq!(needs(&bench, line), (false, false), "{line}");
+        }
+        for line in ["SET k v", "HSET h f v", "ZADD schedule 1 job", "SADD queues q"] {
+            assert_eq!(needs(&bench, line), (true, true), "{line}");
+        }
+        assert_eq!(needs(&bench, "RPUSH q job"), (true, false), "a list can leave memory");
+    }
+
+    #[test]
+    fn exec_needs_what_is_queued_needs() {
+        let mut bench = Bench::default();
+        for (queued, expected) in [
+            ("LPOP q", (false, false)),
+            ("RPUSH q job", (true, false)),
+            ("EVAL \"return 1\" 0", (true, false)),
+            ("SADD queues q", (true, true)),
+        ] {
+            if bench.session.transaction.is_none() {
+                bench.send("MULTI");
+            }
+            bench.send(queued);
+            assert_eq!(needs(&bench, "EXEC"), expected, "{queued}");
+        }
+    }
+
+    #[test]
+    fn where_keys_fill_their_share_a_script_is_refused_as_by_redis_before_its_first_write_and_never_after_it() {
+        let mut bench = Bench::default();
+        bench.run("SET held me");
+        bench.keys.memory.budget.objects_bytes = 0;
+        assert!(bench.keys.memory.is_full_of_keys());
+        let check = |bench: &mut Bench, line: &str, expected: &str| {
+            let told = bench.resp2(line);
+            assert!(told.starts_with(expected), "{line}: {told}");
+        };
+        check(&mut bench, "EVAL \"return redis.call('rpush', 'q', 'a')\" 0", ":1\r\n");
+        check(&mut bench, "EVAL \"return redis.call('set', 'k', 'v')\" 0", "-OOM command not allowed");
+        check(
+            &mut bench,
+            "EVAL \"return redis.call('lpop', 'q') .. redis.call('set', 'k', 'v').ok\" 0",
+            "$3\r\naOK\r\n",
+        );
+        let allowed = "EVAL \"#!lua flags=allow-oom\\nreturn redis.call('set', 'k', 'v')\" 0";
+        check(&mut bench, allowed, "+OK\r\n");
+
+        // A transaction's earlier writes are not the script's.
+        bench.send("MULTI");
+        bench.send("RPUSH q b");
+        bench.send("EVAL \"return redis.pcall('set', 'other', 'v')\" 0");
+        let Reply::Array(replies) = bench.send("EXEC") else { panic!("EXEC has run") };
+        assert!(matches!(&replies[..], [Reply::Integer(1), Reply::Error(error)] if error.line().starts_with("OOM ")));
+    }
+}
