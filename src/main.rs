@@ -97,8 +97,13 @@ fn serve(mut settings: Settings) -> anyhow::Result<u8> {
     let clock = Clock::start();
     let metrics = Arc::new(Metrics::default());
     let limits = Arc::new(server::Limits::default());
-    let options =
-        server::Options { bind: settings.bind.clone(), port: settings.port, unixsocket: settings.unixsocket.clone() };
+    let options = server::Options {
+        bind: settings.bind.clone(),
+        port: settings.port,
+        unixsocket: settings.unixsocket.clone(),
+        unixsocketperm: settings.unixsocketperm.0,
+        tcp_backlog: settings.tcp_backlog,
+    };
     let mut shard = Shard::open(settings, clock, metrics)?;
     let told = limits.clone();
     shard.set_on_settings(Box::new(move |settings| apply(settings, &told)));

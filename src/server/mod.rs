@@ -41,6 +41,10 @@ pub struct Options {
     /// 0: no TCP.
     pub port: u16,
     pub unixsocket: Option<PathBuf>,
+    /// Permission bits of the Unix socket; 0 leaves what the umask gives.
+    pub unixsocketperm: u32,
+    /// How many connections wait in the kernel to be accepted, from one listener; the system has a limit too.
+    pub tcp_backlog: u32,
 }
 
 /// What CONFIG SET may change while the server runs.

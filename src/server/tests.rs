@@ -34,7 +34,7 @@ struct Server {
 
 impl Server {
     fn start() -> Server {
-        let socket = super::listen::listen_tcp((Ipv4Addr::LOCALHOST, 0).into()).expect("loopback has a free port");
+        let socket = super::listen::listen_tcp((Ipv4Addr::LOCALHOST, 0).into(), 511).expect("loopback has a free port");
         Server::start_on(Listeners::of(socket))
     }
 

@@ -2,8 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 use std::thread;
+
+use crate::harness::{self, Server};
 
 fn millpond(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_millpond"))
@@ -89,6 +92,16 @@ fn ping_fails_where_nobody_listens() {
     let port = free.local_addr().expect("it is bound").port().to_string();
     drop(free);
     assert_eq!(millpond(&["ping", "--port", &port], &[]).status.code(), Some(1));
+}
+
+#[test]
+fn the_unix_socket_has_the_permissions_that_are_asked_for() {
+    let folder = harness::temporary_directory();
+    let path = folder.path().join("socket");
+    let text = path.to_str().expect("a temporary path is text");
+    let _server = Server::millpond(&["--unixsocket", text, "--unixsocketperm", "700"]);
+    let mode = std::fs::metadata(&path).expect("the socket is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
 }
 
 /// Listens on a free port, answers one connection's first words, and gives what it was asked.
