@@ -104,10 +104,10 @@ fn serve(mut settings: Settings) -> anyhow::Result<u8> {
         unixsocketperm: settings.unixsocketperm.0,
         tcp_backlog: settings.tcp_backlog,
     };
-    let mut shard = Shard::open(settings, clock, metrics)?;
+    let mut shard = Shard::open(settings, clock, metrics.clone())?;
     let told = limits.clone();
     shard.set_on_settings(Box::new(move |settings| apply(settings, &told)));
-    let code = server::run(shard, &options, limits, Arc::default(), clock).context("cannot serve")?;
+    let code = server::run(shard, &options, limits, metrics, clock).context("cannot serve")?;
     Ok(u8::try_from(code).unwrap_or(FAILURE))
 }
 

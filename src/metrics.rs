@@ -21,6 +21,11 @@ impl Counter {
         self.0.fetch_add(n, Relaxed);
     }
 
+    /// Adds without a locked instruction. Only the event loop may count like that.
+    pub fn add_alone(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
@@ -228,7 +233,7 @@ metrics! {
         net_input_bytes: Counter, "bytes", "total_net_input_bytes";
         /// Bytes written to clients.
         net_output_bytes: Counter, "bytes", "total_net_output_bytes";
-        /// Connections closed because there were maxclients already.
+        /// Connections turned away, because there were maxclients already or by protected-mode.
         connections_rejected: Counter, "connections", "rejected_connections";
         /// Keys that were deleted because their time was over.
         keys_expired: Counter, "keys", "expired_keys";
@@ -250,6 +255,8 @@ metrics! {
         writes_processed: Counter, "writes", "total_writes_processed";
     }
     Millpond {
+        /// Connections closed because they held too much memory, or did not read what they had subscribed to.
+        connections_shed: Counter, "connections", "connections_shed";
         /// Turns taken.
         turns: Counter, "turns", "turns";
         /// How long turns took.

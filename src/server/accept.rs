@@ -51,7 +51,7 @@ fn admit(hub: &Rc<Hub>, socket: Socket, address: &SockAddr) -> io::Result<()> {
     let peer = describe(&socket, address)?;
     let protected = hub.limits.protected.load(Relaxed);
     if let Some(text) = refusal(hub.connected(), hub.limits.maxclients.load(Relaxed), protected, &peer) {
-        hub.traffic.rejected.fetch_add(1, Relaxed);
+        hub.metrics.connections_rejected.count();
         // The peer may be gone already; there is nobody else to tell.
         let _ = socket.send(text.as_bytes());
         return Ok(());

@@ -6,7 +6,6 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -15,8 +14,9 @@ use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tracing::{debug, warn};
 
+use super::Limits;
 use super::connection::{Connection, State, Written, read_requests};
-use super::{Limits, Traffic};
+use crate::metrics::Metrics;
 use crate::resp::{DecodeLimits, Decoder};
 use crate::shard::{ClientId, Input, Outgoing, Peer, Sockets};
 
@@ -30,7 +30,7 @@ const FLUSH_LOOK_EVERY: Duration = Duration::from_millis(5);
 /// See the module.
 pub struct Hub {
     pub limits: Arc<Limits>,
-    pub traffic: Arc<Traffic>,
+    pub metrics: Arc<Metrics>,
     /// Every connection reads into this: only one reads at a time, and what it read is decoded before the next.
     pub read_buffer: RefCell<Box<[u8]>>,
     pub inbox: RefCell<VecDeque<Input>>,
@@ -49,10 +49,10 @@ pub struct Hub {
 }
 
 impl Hub {
-    pub fn new(limits: Arc<Limits>, traffic: Arc<Traffic>) -> Hub {
+    pub fn new(limits: Arc<Limits>, metrics: Arc<Metrics>) -> Hub {
         Hub {
             limits,
-            traffic,
+            metrics,
             read_buffer: RefCell::new(vec![0; READ_BYTES_MAX].into_boxed_slice()),
             inbox: RefCell::default(),
             wake: Arc::default(),
@@ -84,7 +84,6 @@ impl Hub {
         let client = self.last_id.get() + 1;
         let connection = Rc::new(Connection::new(client, socket, self.seconds.get())?);
         self.last_id.set(client);
-        self.traffic.accepted.fetch_add(1, Relaxed);
         self.connections.borrow_mut().insert(client, connection.clone());
         self.deliver(Input::Connected { client, peer });
         spawn_local(read_requests(self.clone(), connection));
@@ -93,8 +92,8 @@ impl Hub {
 
     /// Decodes the first `count` bytes of the read buffer; `false` ends the reading.
     pub fn take_in(&self, connection: &Rc<Connection>, decoder: &mut Decoder, count: usize) -> bool {
-        add(&self.traffic.reads, 1);
-        add(&self.traffic.read_bytes, count as u64);
+        self.metrics.reads_processed.add_alone(1);
+        self.metrics.net_input_bytes.add_alone(count as u64);
         connection.active_at_s.set(self.seconds.get());
         let limits =
             DecodeLimits { bulk_bytes_max: self.limits.proto_max_bulk_bytes.load(Relaxed), authenticated: true };
@@ -104,7 +103,6 @@ impl Hub {
         let client = connection.id;
         let partial_before = connection.partial_bytes.get();
         if !requests.is_empty() {
-            add(&self.traffic.requests, requests.len() as u64);
             connection.under_way_requests.set(connection.under_way_requests.get() + requests.len());
             self.set_under_way_bytes(connection, connection.under_way_bytes.get() + partial_before + count);
             self.deliver(Input::Requests { client, requests });
@@ -161,7 +159,7 @@ impl Hub {
         let is_behind = connection.unsent_bytes.get() > 0;
         let mut taken = 0;
         if !is_behind {
-            add(&self.traffic.writes, 1);
+            self.metrics.writes_processed.add_alone(1);
             match connection.try_write(&bytes) {
                 Ok(count) => taken = count,
                 Err(_) => {
@@ -169,7 +167,7 @@ impl Hub {
                     return Some(bytes);
                 }
             }
-            add(&self.traffic.written_bytes, taken as u64);
+            self.metrics.net_output_bytes.add_alone(taken as u64);
             if taken == bytes.len() {
                 return Some(bytes);
             }
@@ -204,7 +202,7 @@ impl Hub {
     fn shed(&self, connection: &Connection, reason: &'static str) {
         let (unsent_bytes, partial_bytes) = (connection.unsent_bytes.get(), connection.partial_bytes.get());
         warn!(client = connection.id, unsent_bytes, partial_bytes, "connection closed: {reason}");
-        self.traffic.shed.fetch_add(1, Relaxed);
+        self.metrics.connections_shed.count();
         self.lose(connection);
     }
 
@@ -256,10 +254,16 @@ impl Hub {
 
     fn set_held(&self, part: &Cell<usize>, bytes: usize) {
         self.held_bytes.set(self.held_bytes.get() - part.replace(bytes) + bytes);
+        self.show_memory();
     }
 
     fn set_under_way_bytes(&self, connection: &Connection, bytes: usize) {
         self.under_way_bytes.set(self.under_way_bytes.get() - connection.under_way_bytes.replace(bytes) + bytes);
+        self.show_memory();
+    }
+
+    fn show_memory(&self) {
+        self.metrics.memory_clients_bytes.set((self.held_bytes.get() + self.under_way_bytes.get()) as u64);
     }
 
     /// Waits until no reply is unsent.
@@ -313,8 +317,8 @@ pub async fn close_idle(hub: Rc<Hub>) {
 async fn write_rest(hub: Rc<Hub>, connection: Rc<Connection>) {
     loop {
         let (written, count) = connection.write_unsent().await;
-        add(&hub.traffic.writes, 1);
-        add(&hub.traffic.written_bytes, count as u64);
+        hub.metrics.writes_processed.add_alone(1);
+        hub.metrics.net_output_bytes.add_alone(count as u64);
         connection.active_at_s.set(hub.seconds.get());
         hub.set_held(&connection.unsent_bytes, connection.unsent_bytes.get() - count);
         hub.wake_paused();
@@ -329,11 +333,6 @@ async fn write_rest(hub: Rc<Hub>, connection: Rc<Connection>) {
             Written::Lost => return hub.lose(&connection),
         }
     }
-}
-
-/// Counts without a locked instruction: only the event loop writes these.
-pub fn add(counter: &AtomicU64, count: u64) {
-    counter.store(counter.load(Relaxed) + count, Relaxed);
 }
 
 /// Spreads client numbers, which we give out ourselves, so that nobody can choose colliding ones.

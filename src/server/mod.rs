@@ -29,6 +29,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_local;
 
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use crate::shard::{Input, Shard};
 use hub::Hub;
 pub use listen::Listeners;
@@ -64,21 +65,6 @@ pub struct Limits {
     pub clients_bytes: AtomicU64,
 }
 
-/// What passed through the sockets; INFO and /metrics read it.
-#[derive(Debug, Default)]
-pub struct Traffic {
-    pub accepted: AtomicU64,
-    pub rejected: AtomicU64,
-    pub turns: AtomicU64,
-    pub requests: AtomicU64,
-    pub reads: AtomicU64,
-    pub read_bytes: AtomicU64,
-    pub writes: AtomicU64,
-    pub written_bytes: AtomicU64,
-    /// Connections that were closed because they held too much memory or did not read.
-    pub shed: AtomicU64,
-}
-
 /// How long replies may take to leave once the shard wants the process to end.
 const FLUSH_AT_EXIT_MAX: Duration = Duration::from_secs(3);
 
@@ -90,12 +76,12 @@ pub fn run(
     shard: Shard,
     options: &Options,
     limits: Arc<Limits>,
-    traffic: Arc<Traffic>,
+    metrics: Arc<Metrics>,
     clock: Clock,
 ) -> io::Result<i32> {
     open_files::raise(&limits);
     let listeners = Listeners::bind(options)?;
-    let hub = Rc::new(Hub::new(limits, traffic));
+    let hub = Rc::new(Hub::new(limits, metrics));
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let code = runtime.block_on(serve(hub, shard, listeners, clock));
     if let Some(path) = &options.unixsocket {

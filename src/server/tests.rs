@@ -16,8 +16,9 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::{JoinHandle, spawn_local};
 
 use super::hub::Hub;
-use super::{Limits, Listeners, Options, Traffic, serve};
+use super::{Limits, Listeners, Options, serve};
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use crate::settings::{Profile, Settings};
 use crate::shard::{Input, Shard};
 
@@ -47,12 +48,13 @@ impl Server {
             protected: AtomicBool::new(true),
             clients_bytes: AtomicU64::new(64 << 20),
         };
-        let hub = Rc::new(Hub::new(Arc::new(limits), Arc::new(Traffic::default())));
+        let metrics = Arc::<Metrics>::default();
+        let hub = Rc::new(Hub::new(Arc::new(limits), metrics.clone()));
         let address = listeners.addresses()[0].as_socket().unwrap_or((Ipv4Addr::LOCALHOST, 0).into());
         let directory = tempfile::tempdir().expect("a directory for the data");
         let mut settings = Settings::defaults(Profile::Tiny);
         settings.dir = directory.path().to_owned();
-        let shard = Shard::open(settings, Clock::start(), Arc::default()).expect("an empty directory opens");
+        let shard = Shard::open(settings, Clock::start(), metrics).expect("an empty directory opens");
         let ended = spawn_local(serve(hub.clone(), shard, listeners, Clock::start()));
         Server { hub, address, ended, _directory: directory }
     }
@@ -72,11 +74,11 @@ impl Server {
     }
 
     fn turns(&self) -> u64 {
-        self.hub.traffic.turns.load(Relaxed)
+        self.hub.metrics.turns.get()
     }
 
     fn writes(&self) -> u64 {
-        self.hub.traffic.writes.load(Relaxed)
+        self.hub.metrics.writes_processed.get()
     }
 }
 
@@ -158,11 +160,11 @@ fn a_request_may_come_byte_by_byte() {
     check(async {
         let server = Server::start();
         let mut client = server.connect().await;
-        let reads = server.hub.traffic.reads.load(Relaxed);
+        let reads = server.hub.metrics.reads_processed.get();
         let bytes = request(&[b"ECHO", b"slow"]);
         for (index, byte) in bytes.iter().enumerate() {
             send_now(&client, &[*byte]);
-            server.until(|hub| hub.traffic.reads.load(Relaxed) > reads + index as u64).await;
+            server.until(|hub| hub.metrics.reads_processed.get() > reads + index as u64).await;
         }
         assert_eq!(read(&mut client, 10).await, b"$4\r\nslow\r\n");
         assert_eq!(server.hub.held_bytes.get(), 0, "nothing is held for an idle client");
@@ -218,7 +220,7 @@ fn a_subscriber_that_does_not_read_is_closed() {
             listeners = read(&mut publisher, listeners.len()).await;
         }
         assert_eq!(listeners, b":0\r\n");
-        assert_eq!((server.hub.traffic.shed.load(Relaxed), server.hub.connected()), (1, 1));
+        assert_eq!((server.hub.metrics.connections_shed.get(), server.hub.connected()), (1, 1));
     });
 }
 
@@ -233,7 +235,7 @@ fn whoever_fills_the_clients_share_is_closed_and_nobody_else() {
         greedy.write_all(b"*2\r\n$4\r\nECHO\r\n$100000000\r\n").await.unwrap();
         let piece = vec![b'x'; 1 << 20];
         while greedy.write_all(&piece).await.is_ok() {}
-        assert_eq!(server.hub.traffic.shed.load(Relaxed), 1);
+        assert_eq!(server.hub.metrics.connections_shed.get(), 1);
         expect(&mut modest, &request(&[b"ECHO", b"modest"])[20..], b"$6\r\nmodest\r\n").await;
     });
 }
@@ -260,9 +262,28 @@ fn half_a_request_and_a_hang_up_leave_nothing_behind() {
         let client = server.connect().await;
         send_now(&client, b"*2\r\n$4\r\nECHO\r\n$1000000\r\nabc");
         server.until(|hub| hub.held_bytes.get() > 0).await;
+        assert_eq!(server.hub.metrics.memory_clients_bytes.get(), server.hub.held_bytes.get() as u64);
         drop(client);
         server.until(|hub| hub.connected() == 0).await;
         assert_eq!(server.hub.held_bytes.get(), 0);
+        assert_eq!(server.hub.metrics.memory_clients_bytes.get(), 0);
+    });
+}
+
+#[test]
+fn what_passes_through_the_sockets_is_counted() {
+    check(async {
+        let server = Server::start();
+        let mut client = server.connect().await;
+        let figures = || {
+            let metrics = &server.hub.metrics;
+            let bytes = (metrics.net_input_bytes.get(), metrics.net_output_bytes.get());
+            (bytes, metrics.reads_processed.get(), metrics.writes_processed.get())
+        };
+        assert_eq!(figures(), ((14, 7), 1, 1), "of the first PING");
+        expect(&mut client, &request(&[b"ECHO", b"hello"]), b"$5\r\nhello\r\n").await;
+        assert_eq!(figures(), ((14 + 25, 7 + 11), 2, 2));
+        assert_eq!(server.hub.metrics.connections_received.get(), 1);
     });
 }
 
@@ -278,7 +299,7 @@ fn connections_above_maxclients_are_refused_until_one_leaves() {
         drop(first);
         server.until(|hub| hub.connected() == 1).await;
         server.connect().await;
-        assert_eq!(server.hub.traffic.rejected.load(Relaxed), 1);
+        assert_eq!(server.hub.metrics.connections_rejected.get(), 1);
     });
 }
 
@@ -306,7 +327,7 @@ fn a_parked_client_that_hangs_up_is_noticed_at_once() {
             let mut client = server.connect().await;
             client.write_all(&request(&[b"BLPOP", b"q", b"0"])).await.unwrap();
             let turns = server.turns();
-            server.until(|hub| hub.traffic.turns.load(Relaxed) > turns).await;
+            server.until(|hub| hub.metrics.turns.get() > turns).await;
             send_now(&client, &PING.repeat(behind));
             drop(client);
             server.until(|hub| hub.connected() == 0).await;
@@ -323,7 +344,7 @@ fn a_client_that_hung_up_in_the_same_tick_is_not_given_a_job() {
             let mut client = server.connect().await;
             client.write_all(&request(&[b"BLPOP", b"q", b"0"])).await.unwrap();
             let turns = server.turns();
-            server.until(|hub| hub.traffic.turns.load(Relaxed) > turns).await;
+            server.until(|hub| hub.metrics.turns.get() > turns).await;
             // The job arrives first, so that only the second look can tell that the waiter is gone.
             send_now(&producer, &request(&[b"LPUSH", b"q", b"job"]));
             send_now(&client, behind);
@@ -414,7 +435,7 @@ fn another_thread_wakes_the_turn_task() {
         let turns = server.turns();
         let wake = server.hub.wake.clone();
         std::thread::spawn(move || wake.notify_one()).join().unwrap();
-        server.until(|hub| hub.traffic.turns.load(Relaxed) > turns).await;
+        server.until(|hub| hub.metrics.turns.get() > turns).await;
     });
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::hub::{Hub, add};
+use super::hub::Hub;
 use crate::clock::Clock;
 use crate::shard::Shard;
 
@@ -22,7 +22,6 @@ pub async fn run_turns(hub: Rc<Hub>, mut shard: Shard, clock: Clock) -> i32 {
         let now = clock.now();
         let turned = shard.turn(now, &mut hub.inbox.borrow_mut(), &*hub, &mut outgoing);
         let run = clock.now().mono;
-        add(&hub.traffic.turns, 1);
         hub.send(&mut outgoing, |bytes| shard.recycle(bytes));
         shard.note_time(run - now.mono, clock.now().mono - now.mono);
         if let Some(code) = turned.exit {
