@@ -3,7 +3,7 @@ ARG BUILDER=rust:1-slim-bookworm
 ARG BASE=debian:bookworm-slim
 
 FROM ${BUILDER} AS build
-# A C compiler and make build the Lua interpreter and the allocator.
+# A C compiler and make build the Lua interpreter.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends gcc libc6-dev make pkg-config \
     && rm -rf /var/lib/apt/lists/*

@@ -40,6 +40,11 @@ impl Gauge {
         self.0.store(value, Relaxed);
     }
 
+    /// Sets it if that is more than it was.
+    pub fn raise(&self, value: u64) {
+        self.0.fetch_max(value, Relaxed);
+    }
+
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Relaxed);
     }
@@ -307,17 +312,25 @@ metrics! {
         memory_clients_bytes: Gauge, "bytes", "memory_clients_bytes";
         /// Memory of the store's block cache.
         memory_cache_bytes: Gauge, "bytes", "memory_cache_bytes";
+        /// Memory outside of the shares: the store's write buffers, Lua and its scripts.
+        memory_fixed_bytes: Gauge, "bytes", "memory_fixed_bytes";
+        /// The most that all of these together have been.
+        memory_peak_bytes: Gauge, "bytes", "memory_peak_bytes";
     }
 }
 
 /// How long `tick` collects before it says how many commands a second there were.
 const RATE_WINDOW: Duration = Duration::from_secs(1);
 
-/// Where the last window of `commands_per_second` began.
+/// Where the last window of the rates began, and what Redis shows of the bytes in it.
 #[derive(Debug, Default)]
 struct Rate {
     at_us: AtomicU64,
     commands: AtomicU64,
+    input_bytes: AtomicU64,
+    output_bytes: AtomicU64,
+    input_bytes_per_second: AtomicU64,
+    output_bytes_per_second: AtomicU64,
 }
 
 impl Metrics {
@@ -332,17 +345,41 @@ impl Metrics {
         text
     }
 
-    /// Brings `commands_per_second` up to date; called once a turn, costs next to nothing.
+    /// Gives what counts in maxmemory, all shares together, and what stands outside of them.
+    pub fn memory_bytes(&self) -> u64 {
+        let parts = [
+            &self.memory_objects_bytes,
+            &self.memory_spills_bytes,
+            &self.memory_prefetch_bytes,
+            &self.memory_clients_bytes,
+            &self.memory_cache_bytes,
+            &self.memory_fixed_bytes,
+        ];
+        parts.iter().map(|part| part.get()).sum()
+    }
+
+    /// Gives the bytes a second that came and went, over the last second or so.
+    pub fn bytes_per_second(&self) -> (u64, u64) {
+        (self.rate.input_bytes_per_second.load(Relaxed), self.rate.output_bytes_per_second.load(Relaxed))
+    }
+
+    /// Brings the rates up to date; called once a turn, costs next to nothing.
     pub fn tick(&self, mono: Duration) {
         let (now_us, since_us) = (mono.as_micros() as u64, self.rate.at_us.load(Relaxed));
         let passed_us = now_us.saturating_sub(since_us);
         if passed_us < RATE_WINDOW.as_micros() as u64 {
             return;
         }
-        let commands = self.commands_processed.get();
-        let new = commands.saturating_sub(self.rate.commands.swap(commands, Relaxed));
-        self.rate.at_us.store(now_us, Relaxed);
-        self.commands_per_second.set(new.saturating_mul(1_000_000) / passed_us);
+        let per_second = |counter: &Counter, before: &AtomicU64| {
+            let count = counter.get();
+            let new = count.saturating_sub(before.swap(count, Relaxed));
+            new.saturating_mul(1_000_000) / passed_us
+        };
+        let rate = &self.rate;
+        rate.at_us.store(now_us, Relaxed);
+        self.commands_per_second.set(per_second(&self.commands_processed, &rate.commands));
+        rate.input_bytes_per_second.store(per_second(&self.net_input_bytes, &rate.input_bytes), Relaxed);
+        rate.output_bytes_per_second.store(per_second(&self.net_output_bytes, &rate.output_bytes), Relaxed);
     }
 
     /// Starts the counters of `Stats` and all histograms again, as CONFIG RESETSTAT asks for.
@@ -356,7 +393,9 @@ impl Metrics {
                 _ => {}
             }
         }
-        self.rate.commands.store(0, Relaxed);
+        for counted in [&self.rate.commands, &self.rate.input_bytes, &self.rate.output_bytes] {
+            counted.store(0, Relaxed);
+        }
     }
 }
 
@@ -422,8 +461,11 @@ mod tests {
     fn the_rate_is_that_of_the_last_window() {
         let metrics = Metrics::default();
         metrics.commands_processed.add(500);
+        metrics.net_input_bytes.add(5000);
+        metrics.net_output_bytes.add_alone(600);
         metrics.tick(Duration::from_secs(2));
         assert_eq!(metrics.commands_per_second.get(), 250);
+        assert_eq!(metrics.bytes_per_second(), (2500, 300));
         metrics.commands_processed.add(500);
         metrics.tick(Duration::from_millis(2500));
         assert_eq!(metrics.commands_per_second.get(), 250, "half a window says nothing");

@@ -57,6 +57,9 @@ pub struct List {
     memory_bytes: usize,
     /// How many chunks are not in memory.
     cold: usize,
+    /// Memory of chunks that were read ahead, and how much of it the keyspace's account has.
+    ahead_bytes: usize,
+    ahead_accounted: usize,
     /// Rows on disk of chunks that are gone, with the chunk that each names; deleted at the next save.
     dead_rows: Vec<(u64, Option<ChunkId>)>,
 }
@@ -72,8 +75,10 @@ pub struct ChunkRef {
     open: bool,
     /// The row in `dir` says what this reference says.
     clean: bool,
-    /// A loader has been asked for it.
+    /// A loader has been asked for it ahead of pops.
     pub loading: bool,
+    /// It was brought in like that.
+    ahead: bool,
     /// Live physical indexes are `low..high` without the holes. Neither edge is ever a hole.
     low: u32,
     high: u32,
@@ -148,6 +153,11 @@ impl ChunkRef {
         self.body.as_ref().map_or(0, |body| body.memory_bytes()) + size_of::<ChunkRef>()
     }
 
+    /// What its body counts as read ahead.
+    fn ahead_bytes(&self, body: &Chunk) -> usize {
+        if self.ahead { body.memory_bytes() } else { 0 }
+    }
+
     fn is_empty(&self) -> bool {
         self.low == self.high
     }
@@ -210,6 +220,8 @@ impl Default for List {
             popped: None,
             memory_bytes: size_of::<List>(),
             cold: 0,
+            ahead_bytes: 0,
+            ahead_accounted: 0,
             dead_rows: Vec::new(),
         }
     }
@@ -228,6 +240,11 @@ impl List {
     /// What the list costs in memory.
     pub fn memory_bytes(&self) -> usize {
         self.memory_bytes
+    }
+
+    /// Memory of chunks that were read ahead: as the account has it, and now. From here on the account has it.
+    pub fn account_ahead(&mut self) -> (usize, usize) {
+        (std::mem::replace(&mut self.ahead_accounted, self.ahead_bytes), self.ahead_bytes)
     }
 
     /// The item at an end: its bytes, or the chunk that has to be fetched first. The list must not be empty.
@@ -462,12 +479,14 @@ impl List {
     pub fn install(&mut self, at: ChunkAt, body: Arc<Chunk>) -> bool {
         let Some(index) = self.stored_at(at) else { return false };
         let chunk = &mut self.refs[index];
-        chunk.loading = false;
+        let ahead = std::mem::take(&mut chunk.loading);
         if chunk.body.is_some() || (body.len() as u32) < chunk.high {
             return chunk.body.is_some();
         }
         self.memory_bytes += body.memory_bytes();
         self.cold -= 1;
+        chunk.ahead = ahead;
+        self.ahead_bytes += chunk.ahead_bytes(&body);
         chunk.body = Some(body);
         true
     }
@@ -494,6 +513,7 @@ impl List {
             return 0;
         }
         let Some(body) = chunk.body.take() else { return 0 };
+        self.ahead_bytes -= chunk.ahead_bytes(&body);
         self.cold += 1;
         self.memory_bytes -= body.memory_bytes();
         body.memory_bytes()
@@ -660,6 +680,7 @@ impl List {
             open: true,
             clean: false,
             loading: false,
+            ahead: false,
             low: 0,
             high: 0,
             holes: None,
@@ -679,6 +700,7 @@ impl List {
     fn drop_ref(&mut self, at: usize, events: &mut ListEvents) {
         let chunk = self.refs.remove(at).expect("the index was just found");
         self.memory_bytes -= chunk.memory_bytes();
+        self.ahead_bytes -= chunk.body.as_ref().map_or(0, |body| chunk.ahead_bytes(body));
         self.cold -= usize::from(chunk.body.is_none());
         match (chunk.row, chunk.id) {
             (Some(row), id) => self.dead_rows.push((row, id)),
@@ -691,6 +713,8 @@ impl List {
         let chunk = &mut self.refs[at];
         let body = chunk.body.take().expect("the chunk was fetched before it is changed");
         let fresh = build(chunk, &body);
+        self.ahead_bytes -= chunk.ahead_bytes(&body);
+        chunk.ahead = false;
         self.memory_bytes = self.memory_bytes + fresh.memory_bytes() - body.memory_bytes();
         chunk.data_bytes = fresh.data_bytes() as u32;
         chunk.body = Some(Arc::new(fresh));
@@ -714,6 +738,7 @@ impl List {
             open: false,
             clean: false,
             loading: false,
+            ahead: false,
             low: 0,
             high: body.len() as u32,
             holes: (!holes.is_empty()).then(|| Box::new(holes)),
@@ -857,6 +882,7 @@ fn decode_row(base: u64, row: &[u8]) -> Result<ChunkRef, Corrupt> {
         open: flags & ROW_OPEN != 0 && body.is_some(),
         clean: true,
         loading: false,
+        ahead: false,
         low,
         high,
         holes: (!holes.is_empty()).then(|| Box::new(holes)),

@@ -42,6 +42,8 @@ pub struct Memory {
     pub keys_bytes: usize,
     /// Values, lists' chunks included.
     pub values_bytes: usize,
+    /// Chunks that were read ahead of pops; they count in `values_bytes` too.
+    pub ahead_bytes: usize,
     /// Chunks and whole values that are in the store only.
     pub cold: usize,
     /// Values that are dead and not freed yet.
@@ -62,6 +64,7 @@ impl Memory {
             budget,
             keys_bytes: 0,
             values_bytes: 0,
+            ahead_bytes: 0,
             cold: 0,
             dying_bytes: 0,
             spilling_bytes: 0,
@@ -291,6 +294,10 @@ impl Keyspace {
         let (bytes, cold) = (object.value.memory_bytes(), object.value.cold_count());
         self.memory.values_bytes = self.memory.values_bytes + bytes - object.accounted_bytes;
         self.memory.cold = self.memory.cold + cold - object.accounted_cold;
+        if let Value::List(list) = &mut object.value {
+            let (accounted, ahead) = list.account_ahead();
+            self.memory.ahead_bytes = self.memory.ahead_bytes + ahead - accounted;
+        }
         object.accounted_bytes = bytes;
         object.accounted_cold = cold;
     }

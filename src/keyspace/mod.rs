@@ -775,7 +775,10 @@ impl Keyspace {
     }
 
     fn bury_unbound(&mut self, slot: Slot) {
-        let object = *self.objects.remove(slot);
+        let mut object = *self.objects.remove(slot);
+        if let Value::List(list) = &mut object.value {
+            self.memory.ahead_bytes -= list.account_ahead().0;
+        }
         self.memory.keys_bytes -= OBJECT_OVERHEAD_BYTES + object.key.len();
         self.memory.values_bytes -= object.accounted_bytes;
         self.memory.cold -= object.accounted_cold;

@@ -47,6 +47,8 @@ struct World {
     spills: usize,
     fetches: usize,
     saves: usize,
+    /// The most that was read ahead at once.
+    ahead_bytes_most: usize,
 }
 
 impl World {
@@ -61,6 +63,7 @@ impl World {
             spills: 0,
             fetches: 0,
             saves: 0,
+            ahead_bytes_most: 0,
         }
     }
 
@@ -112,6 +115,7 @@ impl World {
                 None => self.keys.give_up_loading(&missing),
             }
         }
+        self.ahead_bytes_most = self.ahead_bytes_most.max(self.keys.memory.ahead_bytes);
         for batch in self.keys.take_dead_batches() {
             self.store.drop_batch(batch).expect("memory takes it");
         }
@@ -428,7 +432,7 @@ fn fetch(store: &MemoryStore, keys: &Keyspace, missing: &Missing) -> Result<Opti
     }
 }
 
-fn check_seed(seed: u64) -> (usize, usize, usize) {
+fn check_seed(seed: u64) -> [usize; 4] {
     let mut world = World::new(seed);
     for step in 0..3000 {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.step()));
@@ -456,6 +460,7 @@ fn check_seed(seed: u64) -> (usize, usize, usize) {
     }
     assert_eq!(world.keys.memory.objects_bytes(), 0, "seed {seed}: memory is given back");
     assert_eq!(world.keys.memory.cold, 0, "seed {seed}: nothing is cold");
+    assert_eq!(world.keys.memory.ahead_bytes, 0, "seed {seed}: nothing is read ahead");
     assert_eq!(world.store.batches().expect("memory reads"), Vec::<u64>::new(), "seed {seed}: batches are dropped");
     for space in [Space::Keys, Space::Dir, Space::Rows] {
         let mut rows = 0;
@@ -468,19 +473,16 @@ fn check_seed(seed: u64) -> (usize, usize, usize) {
             .expect("memory reads");
         assert_eq!(rows, 0, "seed {seed}: rows left in {space:?}");
     }
-    (world.spills, world.fetches, world.saves)
+    [world.spills, world.fetches, world.saves, world.ahead_bytes_most]
 }
 
 #[test]
 fn the_keyspace_is_what_the_model_says_through_spills_fetches_checkpoints_and_crashes() {
-    let (mut spills, mut fetches, mut saves) = (0, 0, 0);
+    let mut sums = [0; 4];
     for seed in 0..40 {
-        let counts = check_seed(seed);
-        spills += counts.0;
-        fetches += counts.1;
-        saves += counts.2;
+        sums.iter_mut().zip(check_seed(seed)).for_each(|(sum, count)| *sum += count);
     }
-    assert!(spills > 0 && fetches > 0 && saves > 0, "the small sizes reach every path");
+    assert!(sums.iter().all(|sum| *sum > 0), "the small sizes reach every path: {sums:?}");
 }
 
 /// Adds members to a set until memory holds more than so many bytes, and has the store get all of it.

@@ -67,6 +67,8 @@ macro_rules! settings {
             $($( $(#[doc = $help])+ pub $field: $type, )+)+
             /// The sizes that are nobody's setting.
             pub limits: Limits,
+            /// The configuration file that was read, if there is one; absolute.
+            pub config_file: Option<PathBuf>,
             /// What was said for the settings that change nothing, so that CONFIG GET gives it back.
             accepted: BTreeMap<&'static str, String>,
         }
@@ -80,6 +82,7 @@ macro_rules! settings {
                         <$type as Value>::from_canonical(&text)
                     }, )+)+
                     limits: profile.limits(),
+                    config_file: None,
                     accepted: accepted::defaults(),
                 };
                 settings.maxmemory_bytes = settings.limits.maxmemory_bytes;

@@ -101,6 +101,8 @@ impl Settings {
         let mut loading = Loading { settings: Settings::defaults(profile), origins: BTreeMap::new() };
         if let Some(path) = &file {
             loading.file(path)?;
+            // It was just read there; where the working directory cannot be told, the path as given says more than none.
+            loading.settings.config_file = Some(std::path::absolute(path).unwrap_or_else(|_| path.clone()));
         }
         loading.environment(environment)?;
         loading.flags(flags)?;
@@ -255,7 +257,9 @@ mod tests {
     fn the_file_can_be_named_by_the_environment() {
         let file = file("port = 1234\n");
         let path = file.path().to_str().expect("a temporary path is text");
-        assert_eq!(load(&[], &[("MILLPOND_CONFIG", path)]).expect("it is read").port, 1234);
+        let settings = load(&[], &[("MILLPOND_CONFIG", path)]).expect("it is read");
+        assert_eq!(settings.port, 1234);
+        assert_eq!(settings.config_file.as_deref(), Some(file.path()));
     }
 
     #[test]

@@ -148,17 +148,21 @@ impl Host for House {
 
     fn info(&self, keys: &Keyspace, session: &Session, sections: &[String]) -> String {
         let _ = session;
-        let usage = info::Usage::read();
         let engine = self.engine.as_deref();
+        let store = self.background.store().memory();
+        let lua_bytes = engine.map_or(0, Engine::memory_bytes);
+        let script_sources_bytes = engine.map_or(0, Engine::sources_bytes);
+        self.metrics.memory_cache_bytes.set(store.cache_bytes);
+        self.metrics.memory_fixed_bytes.set(store.buffer_bytes + (lua_bytes + script_sources_bytes) as u64);
+        self.metrics.memory_peak_bytes.raise(self.metrics.memory_bytes());
         let facts = info::Facts {
             identity: &self.identity,
             now: self.clock.now(),
             uptime: self.clock.now().mono.saturating_sub(self.started),
-            usage,
-            memory_peak_bytes: usage.rss_peak_bytes,
+            usage: info::Usage::read(),
             scripts: engine.map_or(0, Engine::len),
-            script_sources_bytes: engine.map_or(0, Engine::sources_bytes),
-            lua_bytes: engine.map_or(0, Engine::memory_bytes),
+            script_sources_bytes,
+            lua_bytes,
             log_is_well: self.log.as_ref().is_some_and(|log| log.failed().is_none()),
         };
         info::text(&self.settings, &self.metrics, &facts, keys, sections)

@@ -95,25 +95,11 @@ pub struct Facts<'a> {
     pub now: Now,
     pub uptime: Duration,
     pub usage: Usage,
-    /// The most of [`memory_bytes`] so far, as far as the caller has noticed.
-    pub memory_peak_bytes: u64,
     pub scripts: usize,
     pub script_sources_bytes: usize,
     pub lua_bytes: usize,
     /// The log can be written.
     pub log_is_well: bool,
-}
-
-/// What counts in maxmemory: all shares together.
-pub fn memory_bytes(metrics: &Metrics) -> u64 {
-    let shares = [
-        &metrics.memory_objects_bytes,
-        &metrics.memory_spills_bytes,
-        &metrics.memory_prefetch_bytes,
-        &metrics.memory_clients_bytes,
-        &metrics.memory_cache_bytes,
-    ];
-    shares.iter().map(|share| share.get()).sum()
 }
 
 /// All that a section is written from.
@@ -253,8 +239,9 @@ fn clients(view: &View, lines: &mut Lines) {
 
 fn memory(view: &View, lines: &mut Lines) {
     let facts = view.facts;
-    let used = memory_bytes(view.metrics);
-    let peak = facts.memory_peak_bytes.max(used);
+    // As our own account has it: the allocator could only tell by walking over all that it has free.
+    let used = view.metrics.memory_bytes();
+    let peak = view.metrics.memory_peak_bytes.get().max(used);
     lines.put_size("used_memory", used);
     lines.put_size("used_memory_rss", facts.usage.rss_bytes);
     lines.put("used_memory_rss_peak", facts.usage.rss_peak_bytes);
@@ -275,7 +262,7 @@ fn memory(view: &View, lines: &mut Lines) {
     lines.put("mem_fragmentation_ratio", format_args!("{:.2}", ratio(facts.usage.rss_bytes, used)));
     lines.put("mem_fragmentation_bytes", facts.usage.rss_bytes as i64 - used as i64);
     lines.put("mem_clients_normal", view.metrics.memory_clients_bytes.get());
-    lines.put("mem_allocator", "mimalloc");
+    lines.put("mem_allocator", "libc");
     lines.put_zeros(&["active_defrag_running", "lazyfree_pending_objects", "lazyfreed_objects"]);
 }
 
@@ -300,8 +287,9 @@ fn persistence(view: &View, lines: &mut Lines) {
 
 fn stats(view: &View, lines: &mut Lines) {
     lines.0 += &view.metrics.info(Section::Stats);
-    lines.put("instantaneous_input_kbps", "0.00");
-    lines.put("instantaneous_output_kbps", "0.00");
+    let (input, output) = view.metrics.bytes_per_second();
+    lines.put("instantaneous_input_kbps", format_args!("{:.2}", input as f64 / 1024.0));
+    lines.put("instantaneous_output_kbps", format_args!("{:.2}", output as f64 / 1024.0));
     lines.put_zeros(&[
         "sync_full",
         "sync_partial_ok",
@@ -378,14 +366,16 @@ mod tests {
 
     fn info(sections: &[&str]) -> String {
         let metrics = Metrics::default();
-        metrics.memory_objects_bytes.set(3 << 19);
+        metrics.memory_objects_bytes.set(1 << 20);
+        metrics.memory_prefetch_bytes.set(1 << 18);
+        metrics.memory_fixed_bytes.set(1 << 18);
+        metrics.memory_peak_bytes.raise(3 << 20);
         let identity = Identity { run_id: "ab".repeat(20), ..Identity::default() };
         let facts = Facts {
             identity: &identity,
             now: Now { wall_us: 1_700_000_000_000_000, mono: Duration::from_secs(90_000) },
             uptime: Duration::from_secs(90_000),
             usage: Usage { rss_bytes: 3 << 20, ..Usage::default() },
-            memory_peak_bytes: 3 << 20,
             scripts: 1,
             script_sources_bytes: 100,
             lua_bytes: 2048,
@@ -418,9 +408,12 @@ mod tests {
             "used_memory_human:1.50M",
             "used_memory_peak_human:3.00M",
             "used_memory_peak_perc:50.00%",
+            "used_memory_overhead:524288",
+            "used_memory_dataset:1048576",
             "maxmemory_human:256.00M",
             "maxmemory_policy:noeviction",
             "mem_fragmentation_ratio:2.00",
+            "mem_allocator:libc",
             "loading:0",
             "aof_enabled:1",
             "aof_last_write_status:ok",

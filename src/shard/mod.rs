@@ -143,8 +143,12 @@ impl Shard {
         metrics.tick(now.mono);
         metrics.connected_clients.set(self.house.clients.len() as u64);
         metrics.blocked_clients.set(self.house.waiters.len() as u64);
-        metrics.memory_objects_bytes.set(memory.objects_bytes() as u64);
+        // What is being spilled or was read ahead is in the lists' account as well, and must not be shown twice.
+        let elsewhere = memory.spilling_bytes + memory.ahead_bytes;
+        metrics.memory_objects_bytes.set(memory.objects_bytes().saturating_sub(elsewhere) as u64);
         metrics.memory_spills_bytes.set(memory.spilling_bytes as u64);
+        metrics.memory_prefetch_bytes.set(memory.ahead_bytes as u64);
+        metrics.memory_peak_bytes.raise(metrics.memory_bytes());
         metrics.pubsub_channels.set(self.house.pubsub.channel_count() as u64);
         metrics.pubsub_patterns.set(self.house.pubsub.pattern_count() as u64);
         metrics.cold_chunks.set(memory.cold as u64);

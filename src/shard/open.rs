@@ -57,6 +57,7 @@ impl Shard {
         info!(dir = %directory.display(), took_ms, memory_bytes = keys.memory.objects_bytes(), disk_bytes = store.disk_bytes() + log.bytes(), "ready");
         let run_id =
             format!("{:016x}{:016x}{:08x}", random.random::<u64>(), random.random::<u64>(), random.random::<u32>());
+        let config_file = settings.config_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         let house = House {
             settings,
             reconfigured: false,
@@ -82,7 +83,7 @@ impl Shard {
             clock,
             started: clock.now().mono,
             script_began: None,
-            identity: super::info::Identity::read(run_id, String::new()),
+            identity: super::info::Identity::read(run_id, config_file),
         };
         Ok(Shard {
             keys,

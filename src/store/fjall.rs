@@ -21,7 +21,7 @@ use fjall::{
 };
 use parking_lot::RecursiveRwLock;
 
-use super::{ChunkId, KEY_BYTES_MAX, Space, Store, StoreError, Visit, Write, torn};
+use super::{ChunkId, KEY_BYTES_MAX, Space, Store, StoreError, StoreMemory, Visit, Write, torn};
 
 // The options of a keyspace are frozen when it is created: fjall keeps them with the data and ignores later ones.
 
@@ -196,6 +196,14 @@ impl Store for FjallStore {
             opened.spaces.iter().chain(&opened.shelves).map(|keyspace| keyspace.disk_space()).sum()
         });
         tables + journal_bytes(&self.directory)
+    }
+
+    fn memory(&self) -> StoreMemory {
+        let Some(opened) = self.opened.try_read() else { return StoreMemory::default() };
+        opened.as_ref().map_or(StoreMemory::default(), |Opened { database, .. }| StoreMemory {
+            cache_bytes: database.cache_size(),
+            buffer_bytes: database.write_buffer_size(),
+        })
     }
 
     fn reopen(&self) -> Result<(), StoreError> {
@@ -473,6 +481,19 @@ mod tests {
         store.ingest(1, &chunks(1, 1, 100)).expect("ingests");
         store.commit(vec![Write::put(Space::Keys, "a", "2")]).expect("commits");
         assert_eq!(store.get(Space::Keys, b"a").expect("reads").as_deref(), Some(&b"2"[..]));
+    }
+
+    #[test]
+    fn it_tells_what_it_holds_in_memory() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let store = FjallStore::open(directory.path(), CACHE_BYTES).expect("the store opens");
+        let empty = store.memory();
+        store.commit(vec![Write::put(Space::Keys, "a", noise(1, 10_000))]).expect("commits");
+        assert!(store.memory().buffer_bytes >= empty.buffer_bytes + 10_000, "{:?}", store.memory());
+        store.ingest(1, &chunks(1, 4, 65_536)).expect("ingests");
+        store.chunk(ChunkId::new(1, 2)).expect("reads").expect("is there");
+        let cached = store.memory().cache_bytes;
+        assert!((empty.cache_bytes + 65_536..=CACHE_BYTES).contains(&cached), "{cached}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 use parking_lot::RecursiveRwLock;
 
-use super::{ChunkId, Space, Store, StoreError, Visit, Write};
+use super::{ChunkId, Space, Store, StoreError, StoreMemory, Visit, Write};
 
 /// How one write goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,6 +159,11 @@ impl Store for MemoryStore {
         let rows = state.spaces.iter().flatten().map(|(key, value)| key.len() + value.len()).sum::<usize>();
         let chunks = state.chunks.values().flat_map(|chunks| chunks.values()).map(Bytes::len).sum::<usize>();
         (rows + chunks) as u64
+    }
+
+    /// What it holds is its disk.
+    fn memory(&self) -> StoreMemory {
+        StoreMemory::default()
     }
 
     fn reopen(&self) -> Result<(), StoreError> {

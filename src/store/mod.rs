@@ -141,10 +141,22 @@ pub trait Store: Send + Sync {
     /// Counts the bytes on disk, file-system overhead aside.
     fn disk_bytes(&self) -> u64;
 
+    /// Tells what the store holds in memory. Never waits: 0 while it is being opened again.
+    fn memory(&self) -> StoreMemory;
+
     /// Closes the store and opens it again in place, which is the only cure after a failed write.
     ///
     /// The caller counts: a disk that fails twice in a minute will not get better.
     fn reopen(&self) -> Result<(), StoreError>;
+}
+
+/// What a store holds in memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoreMemory {
+    /// Blocks that were read, kept to be read again.
+    pub cache_bytes: u64,
+    /// Rows on their way to a table.
+    pub buffer_bytes: u64,
 }
 
 /// What can go wrong with the disk. Mistakes of the caller (an empty key, indexes out of order) panic instead.

@@ -13,6 +13,7 @@ mod crash;
 mod declared;
 mod differential;
 mod disk;
+mod figures;
 mod ledger;
 mod memory;
 mod power;

@@ -1,0 +1,71 @@
+//! What INFO tells of the running program is true.
+
+use std::collections::BTreeMap;
+
+use crate::harness::{self, Server, Value};
+
+fn figure(info: &BTreeMap<String, String>, name: &str) -> f64 {
+    info[name].parse().unwrap_or_else(|_| panic!("{name}:{} is no number", info[name]))
+}
+
+#[test]
+fn memory_is_counted_share_by_share() {
+    if harness::is_stand_in() {
+        return;
+    }
+    let server = Server::millpond(&["--profile", "tiny", "--maxmemory", "1mb"]);
+    let mut client = server.client();
+    for _ in 0..300 {
+        client.must(&["RPUSH", "jobs", &"x".repeat(1000), &"y".repeat(1000)]);
+    }
+    client.must(&["SET", "key", &"z".repeat(10_000)]);
+    client.line("EVAL return(1) 0");
+    client.must(&["LPOP", "jobs", "100"]);
+    // Half a request is held for its client.
+    let mut slow = server.client();
+    slow.send_raw(format!("*2\r\n$4\r\nECHO\r\n$20000\r\n{}", "x".repeat(10_000)).as_bytes()).expect("it takes it");
+    while figure(&client.info("millpond"), "memory_clients_bytes") < 10_000.0 {}
+
+    let ours = client.info("millpond");
+    for share in ["objects", "cache", "fixed"] {
+        assert!(figure(&ours, &format!("memory_{share}_bytes")) > 0.0, "{share}: {ours:?}");
+    }
+    let memory = client.info("memory");
+    let (used, rss) = (figure(&memory, "used_memory"), figure(&memory, "used_memory_rss"));
+    assert!(used >= 20_000.0 && figure(&memory, "used_memory_peak") >= used, "{memory:?}");
+    assert!((figure(&memory, "mem_fragmentation_ratio") - rss / used).abs() < 0.02, "{memory:?}");
+    assert_eq!(memory["mem_allocator"], "libc");
+}
+
+#[test]
+fn traffic_is_counted() {
+    if harness::is_stand_in() {
+        return;
+    }
+    let server = Server::millpond(&["--maxclients", "2"]);
+    let mut client = server.client();
+    let before = client.info("stats");
+    let _second = server.client();
+    let refused = server.client().reply().expect("a word before the door is shut");
+    assert!(matches!(&refused, Value::Error(text) if text.contains("max number of clients")), "{refused:?}");
+    client.must(&["ECHO", &"x".repeat(100_000)]);
+    let after = client.info("stats");
+    let grown = |name| figure(&after, name) - figure(&before, name);
+    assert!(grown("total_net_input_bytes") > 100_000.0 && grown("total_net_output_bytes") > 100_000.0);
+    assert!(grown("total_reads_processed") > 1.0 && grown("total_writes_processed") > 1.0);
+    assert_eq!(grown("rejected_connections"), 1.0);
+}
+
+#[test]
+fn the_configuration_file_is_named() {
+    if harness::is_stand_in() {
+        return;
+    }
+    let folder = harness::temporary_directory();
+    let path = folder.path().join("millpond.toml");
+    std::fs::write(&path, "hz = 20\n").expect("it can be written");
+    let path = path.to_str().expect("a temporary path is text");
+    let server = Server::millpond(&["--config", path]);
+    assert_eq!(server.client().info("server")["config_file"], path);
+    assert_eq!(Server::millpond(&[]).client().info("server")["config_file"], "");
+}
