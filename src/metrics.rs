@@ -272,7 +272,7 @@ metrics! {
         spills: Counter, "batches", "spills";
         /// Bytes of chunks handed to the store, before compression.
         spilled_bytes: Counter, "bytes", "spilled_bytes";
-        /// Chunks that lie in the store only.
+        /// Chunks and whole values that lie in the store only.
         cold_chunks: Gauge, "chunks", "cold_chunks";
         /// Commands that had to wait for data from the store.
         fetches: Counter, "commands", "fetches";

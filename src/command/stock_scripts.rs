@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::resp::Reply;
 
-use super::{Context, Outcome, Stop, Within, by_name, room};
+use super::{Context, Flag, Outcome, Stop, Within, by_name, room};
 
 /// One of them.
 pub struct Stock {
@@ -94,6 +94,7 @@ fn call(context: &mut Context, name: &'static str, key: &Bytes, words: &[&[u8]])
     request.push(key.clone());
     request.extend(words.iter().map(|word| Bytes::copy_from_slice(word)));
     room::check_call(context.keys, command, &request)?;
+    context.keys.count_look_ups(command.has(Flag::ReadOnly));
     (command.run)(context, &request)
 }
 

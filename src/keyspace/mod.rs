@@ -120,6 +120,10 @@ pub struct Keyspace {
     prefetch: Vec<Missing>,
     turn: u32,
     expired_keys: u64,
+    /// The command under way only reads, so its look-ups count.
+    counting: bool,
+    found: u64,
+    not_found: u64,
 }
 
 impl Keyspace {
@@ -153,6 +157,9 @@ impl Keyspace {
             prefetch: Vec::new(),
             turn: 0,
             expired_keys: 0,
+            counting: false,
+            found: 0,
+            not_found: 0,
         }
     }
 
@@ -233,10 +240,28 @@ impl Keyspace {
         std::mem::take(&mut self.expired_keys)
     }
 
+    /// Counts look-ups from now on, or no longer: Redis counts those of commands that only read.
+    pub fn count_look_ups(&mut self, counting: bool) {
+        self.counting = counting;
+    }
+
+    /// How many counted look-ups have found their key since the last call, and how many have not.
+    pub fn take_look_ups(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.found), std::mem::take(&mut self.not_found))
+    }
+
     // ---- looking up ---------------------------------------------------------------------------------------------
 
     /// Finds a live key. A key whose time has come is deleted first, by an effect of its own in this frame.
     pub fn find(&mut self, key: &[u8]) -> Option<Slot> {
+        let found = self.find_live(key);
+        if self.counting {
+            *(if found.is_some() { &mut self.found } else { &mut self.not_found }) += 1;
+        }
+        found
+    }
+
+    fn find_live(&mut self, key: &[u8]) -> Option<Slot> {
         let Some(slot) = self.lookup(self.database, key) else {
             // That a key is not there may rest on a deletion.
             self.read_lsn = self.read_lsn.max(self.deleted_lsn);

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::harness::{self, Server, Value};
+use crate::harness::{self, Client, Server, Value};
+
+/// So many writes make a checkpoint of the tiny profile, and leave it the time that it takes.
+const WRITES_MAX: usize = 20_000;
 
 fn figure(info: &BTreeMap<String, String>, name: &str) -> f64 {
     info[name].parse().unwrap_or_else(|_| panic!("{name}:{} is no number", info[name]))
@@ -54,6 +57,41 @@ fn traffic_is_counted() {
     assert!(grown("total_net_input_bytes") > 100_000.0 && grown("total_net_output_bytes") > 100_000.0);
     assert!(grown("total_reads_processed") > 1.0 && grown("total_writes_processed") > 1.0);
     assert_eq!(grown("rejected_connections"), 1.0);
+}
+
+#[test]
+fn look_ups_of_reading_commands_are_counted_once() {
+    if harness::is_stand_in() {
+        return;
+    }
+    let server = Server::millpond(&["--profile", "tiny"]);
+    let mut client = server.client();
+    check(&mut client, "SET key value", 0, 0);
+    check(&mut client, "GET key", 1, 0);
+    check(&mut client, "GET nosuch", 0, 1);
+    check(&mut client, "EXISTS key nosuch", 1, 1);
+    check(&mut client, "DEL nosuch", 0, 0);
+    check(&mut client, "EVAL return(redis.call('GET','key')) 0", 1, 0);
+    // A long value leaves memory with the turn in which it was saved, and the command runs again once it is back.
+    client.must(&["SET", "long", &"x".repeat(10_000)]);
+    let has_left = (0..WRITES_MAX).any(|n| {
+        client.line(&format!("SET other {n}"));
+        figure(&client.info("millpond"), "cold_chunks") > 0.0
+    });
+    assert!(has_left, "no checkpoint has saved it");
+    check(&mut client, "STRLEN long", 1, 0);
+    assert!(figure(&client.info("millpond"), "fetches") > 0.0);
+}
+
+fn check(client: &mut Client, line: &str, hits: i64, misses: i64) {
+    let look = |client: &mut Client| {
+        let info = client.info("stats");
+        (figure(&info, "keyspace_hits") as i64, figure(&info, "keyspace_misses") as i64)
+    };
+    let before = look(client);
+    client.line(line);
+    let after = look(client);
+    assert_eq!((after.0 - before.0, after.1 - before.1), (hits, misses), "{line}");
 }
 
 #[test]
