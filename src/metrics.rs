@@ -292,6 +292,8 @@ metrics! {
         replayed_ops: Counter, "effects", "replayed_ops";
         /// Bytes of the log that a recovery would have to read.
         log_bytes: Gauge, "bytes", "log_bytes";
+        /// Effects that a recovery would have to apply.
+        log_effects: Gauge, "effects", "log_effects";
         /// Frames appended to the log.
         log_frames: Counter, "frames", "log_frames";
         /// Number of the last frame appended.

@@ -347,7 +347,7 @@ impl Calls<'_, '_> {
         if self.is_probe && tells {
             return Err(Stop::Refused);
         }
-        self.context.keys.count_look_ups(command.has(Flag::ReadOnly) && !self.is_probe);
+        self.context.keys.counts.count_look_ups(command.has(Flag::ReadOnly) && !self.is_probe);
         let outcome = self.run_or_stop(command, request);
         self.has_told |= tells;
         outcome

@@ -94,7 +94,7 @@ fn call(context: &mut Context, name: &'static str, key: &Bytes, words: &[&[u8]])
     request.push(key.clone());
     request.extend(words.iter().map(|word| Bytes::copy_from_slice(word)));
     room::check_call(context.keys, command, &request)?;
-    context.keys.count_look_ups(command.has(Flag::ReadOnly));
+    context.keys.counts.count_look_ups(command.has(Flag::ReadOnly));
     (command.run)(context, &request)
 }
 

@@ -297,7 +297,7 @@ fn run_queued(context: &mut Context, request: &[Bytes]) -> Reply {
     let command = find(request).expect("what was queued was found before");
     context.host.metrics().commands_processed.count();
     let within = std::mem::replace(&mut context.within, Within::Transaction);
-    context.keys.count_look_ups(command.has(Flag::ReadOnly));
+    context.keys.counts.count_look_ups(command.has(Flag::ReadOnly));
     let outcome = run_through(context, command, request);
     context.within = within;
     // SELECT holds for the commands behind it.

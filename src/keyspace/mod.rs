@@ -5,6 +5,7 @@
 //! must be fetched, spilled, saved or dropped is handed out as values ([`Missing`], [`Spill`], [`Save`]) and reported back.
 
 pub mod chunk;
+mod counts;
 mod effect;
 mod fields;
 pub mod layout;
@@ -25,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::log::Lsn;
 
+pub use self::counts::Counts;
 pub use self::effect::{Effect, Miss, Missing, ObjectId};
 pub use self::fields::{Fields, hash64};
 pub use self::list::{List, Piece, Side};
@@ -119,11 +121,7 @@ pub struct Keyspace {
     /// Chunks that should be brought in before they are asked for.
     prefetch: Vec<Missing>,
     turn: u32,
-    expired_keys: u64,
-    /// The command under way only reads, so its look-ups count.
-    counting: bool,
-    found: u64,
-    not_found: u64,
+    pub counts: Counts,
 }
 
 impl Keyspace {
@@ -156,10 +154,7 @@ impl Keyspace {
             grown: Vec::new(),
             prefetch: Vec::new(),
             turn: 0,
-            expired_keys: 0,
-            counting: false,
-            found: 0,
-            not_found: 0,
+            counts: Counts::default(),
         }
     }
 
@@ -235,29 +230,12 @@ impl Keyspace {
         std::mem::take(&mut self.prefetch)
     }
 
-    /// How many keys were deleted since the last call because their time had come.
-    pub fn take_expired_keys(&mut self) -> u64 {
-        std::mem::take(&mut self.expired_keys)
-    }
-
-    /// Counts look-ups from now on, or no longer: Redis counts those of commands that only read.
-    pub fn count_look_ups(&mut self, counting: bool) {
-        self.counting = counting;
-    }
-
-    /// How many counted look-ups have found their key since the last call, and how many have not.
-    pub fn take_look_ups(&mut self) -> (u64, u64) {
-        (std::mem::take(&mut self.found), std::mem::take(&mut self.not_found))
-    }
-
     // ---- looking up ---------------------------------------------------------------------------------------------
 
     /// Finds a live key. A key whose time has come is deleted first, by an effect of its own in this frame.
     pub fn find(&mut self, key: &[u8]) -> Option<Slot> {
         let found = self.find_live(key);
-        if self.counting {
-            *(if found.is_some() { &mut self.found } else { &mut self.not_found }) += 1;
-        }
+        self.counts.looked_up(found.is_some());
         found
     }
 
@@ -443,7 +421,7 @@ impl Keyspace {
         let object = self.next_object;
         self.next_object += 1;
         let namespace = self.databases[self.database].namespace;
-        Effect::Create { namespace, key, object, kind }.encode(&mut self.frame);
+        self.note(&Effect::Create { namespace, key, object, kind });
         Ok(self.apply_create(self.database, key, object, kind, true))
     }
 
@@ -529,7 +507,7 @@ impl Keyspace {
         }
         let namespace = self.next_namespace;
         self.next_namespace += 1;
-        Effect::Flush { database: database as u64, namespace }.encode(&mut self.frame);
+        self.note(&Effect::Flush { database: database as u64, namespace });
         self.apply_flush(database, namespace);
         Ok(())
     }
@@ -558,9 +536,9 @@ impl Keyspace {
     }
 
     fn expire_now(&mut self, slot: Slot) {
-        self.expired_keys += 1;
+        self.counts.expired_keys += 1;
         let effect = Effect::Delete { object: self.objects[slot].id };
-        effect.encode(&mut self.frame);
+        self.note(&effect);
         self.apply(slot, &effect);
     }
 
@@ -572,9 +550,15 @@ impl Keyspace {
         if self.refusing {
             return Err(Miss::Refused);
         }
-        effect.encode(&mut self.frame);
+        self.note(effect);
         self.apply(slot, effect);
         Ok(())
+    }
+
+    /// Writes an effect to the frame.
+    fn note(&mut self, effect: &Effect) {
+        effect.encode(&mut self.frame);
+        self.counts.effects += 1;
     }
 
     // ---- applying: also what replay does ------------------------------------------------------------------------

@@ -39,7 +39,6 @@ pub struct Recovery {
     pub last: Lsn,
     pub keys: u64,
     pub chunks: u64,
-    pub effects: u64,
 }
 
 impl Recovery {
@@ -165,7 +164,7 @@ impl Recovery {
         keyspace.lsn = lsn;
         for effect in effects(frame) {
             let effect = effect.map_err(|corrupt| format!("frame {lsn}: {corrupt}"))?;
-            self.effects += 1;
+            keyspace.counts.effects += 1;
             match &effect {
                 Effect::Flush { database, namespace } => self.flush(keyspace, *database as usize, *namespace),
                 Effect::Create { namespace, key, object, kind } => {

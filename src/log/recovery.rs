@@ -66,7 +66,6 @@ pub(super) struct LiveSegment {
     pub path: PathBuf,
     pub bytes: u64,
     pub follows: Lsn,
-    pub first: Lsn,
     pub used_bytes: u64,
 }
 
@@ -225,7 +224,6 @@ impl<'a> Walk<'a> {
             path: file.path.clone(),
             bytes: file.bytes,
             follows: header.follows,
-            first: header.first,
             used_bytes: offset,
         });
         Ok(())

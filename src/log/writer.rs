@@ -29,7 +29,6 @@ pub struct Log {
     /// Oldest first; the last one is being written.
     live: VecDeque<LiveSegment>,
     closed_bytes: u64,
-    trimmed_below: Lsn,
 }
 
 impl Log {
@@ -60,15 +59,13 @@ impl Log {
             path: segment.path.clone(),
             bytes: segment.bytes,
             follows: replayed.last,
-            first: replayed.next,
             used_bytes: HEADER_BYTES,
         });
         let salt = segment.salt;
         let tail = Tail::new(options.policy, segment, replayed.last, replayed.next, replayed.unused);
         let shared = Arc::new(Shared::new(directory, options, tail));
         let threads = start_threads(&shared).map_err(OpenError::disk("start the threads for", dir))?;
-        let trimmed_below = options.replay_after + 1;
-        let log = Log { shared, threads, salt, next: replayed.next, live, closed_bytes, trimmed_below };
+        let log = Log { shared, threads, salt, next: replayed.next, live, closed_bytes };
         Ok(Opened { log, recovered: replayed.recovered })
     }
 
@@ -166,15 +163,8 @@ impl Log {
         self.closed_bytes + self.live.back().map_or(0, |current| current.used_bytes)
     }
 
-    /// Counts the frames that a start would have to replay.
-    pub fn frames(&self) -> u64 {
-        let oldest = self.live.front().map_or(self.next, |segment| segment.first);
-        self.next.saturating_sub(oldest.max(self.trimmed_below))
-    }
-
     /// Gives back the segments that hold only frames below `below`, which the store must hold durably by now.
     pub fn trim(&mut self, below: Lsn) {
-        self.trimmed_below = self.trimmed_below.max(below);
         let mut retired = Vec::new();
         while self.live.len() > 1 && self.live[1].follows < below {
             let segment = self.live.pop_front().expect("there are at least two");
@@ -240,7 +230,6 @@ fn note_roll(live: &mut VecDeque<LiveSegment>, used_bytes: u64, tail: &Tail) {
         path: tail.segment.path.clone(),
         bytes: tail.segment.bytes,
         follows: tail.last_in_chain,
-        first: tail.written + 1,
         used_bytes: HEADER_BYTES,
     });
 }

@@ -1,5 +1,6 @@
 //! When the store is brought up to date: spills when memory is short, checkpoints when the log is long or nothing happens.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::Now;
@@ -17,6 +18,9 @@ const SAVE_BYTES_MAX: usize = 8 << 20;
 /// While memory is only a little too full, so many frames lie between two checkpoints: each writes every value in use whole.
 const FRAMES_BETWEEN_CROWDED: u64 = 4096;
 
+/// About so many frames of a log are noted to tell how much of it is left: fine enough for when to begin a checkpoint.
+const MARKS: u64 = 64;
+
 /// Where the checkpoints stand.
 #[derive(Debug, Default)]
 pub struct Checkpoints {
@@ -31,6 +35,39 @@ pub struct Checkpoints {
     quiet_since: Duration,
     frames_at_last: Lsn,
     dead: Vec<u64>,
+    pub(super) replay: Replay,
+}
+
+/// How much a start would have to replay. It would begin at some frame, and it is noted only for a few of them how many
+/// effects there had been: what is told is never too little, and too much by what lies between two of them.
+#[derive(Debug, Default)]
+pub struct Replay {
+    /// Frames with the number of effects up to them, oldest first.
+    marks: VecDeque<(Lsn, u64)>,
+    /// Effects that the log no longer has, or the store has too.
+    done: u64,
+}
+
+impl Replay {
+    /// How many effects are left, of all that there have been.
+    pub(super) fn effects(&self, all: u64) -> u64 {
+        all - self.done
+    }
+
+    /// Notes a frame, if there have been so many effects since the one before.
+    fn mark(&mut self, lsn: Lsn, all: u64, every: u64) {
+        let before = self.marks.back().map_or(self.done, |(_, effects)| *effects);
+        if all - before >= every.max(1) {
+            self.marks.push_back((lsn, all));
+        }
+    }
+
+    /// Frames below this one are no longer needed.
+    fn trim(&mut self, below: Lsn) {
+        while let Some((_, effects)) = self.marks.pop_front_if(|(lsn, _)| *lsn < below) {
+            self.done = effects;
+        }
+    }
 }
 
 impl Shard {
@@ -54,6 +91,8 @@ impl Shard {
 
     /// Begins a checkpoint if it is time, and goes on with the one under way.
     pub(super) fn checkpoint(&mut self, now: Now) {
+        let every = self.house.settings.limits.log_ops_max / MARKS;
+        self.checkpoints.replay.mark(self.house.last_lsn, self.keys.counts.effects, every);
         if self.checkpoints.target == 0 && self.is_time(now) {
             self.checkpoints.target = self.house.last_lsn;
             self.checkpoints.frames_at_last = self.house.last_lsn;
@@ -102,6 +141,8 @@ impl Shard {
         self.checkpoints.saving = false;
         let needed = self.keys.oldest_dirty().unwrap_or(self.house.last_lsn + 1);
         self.house.log().trim(needed);
+        self.checkpoints.replay.mark(self.house.last_lsn, self.keys.counts.effects, 1);
+        self.checkpoints.replay.trim(needed);
     }
 
     /// When nothing else happens, this is when a checkpoint may begin.
@@ -123,6 +164,7 @@ impl Shard {
         let limits = &self.house.settings.limits;
         let every = limits.checkpoint_commands.unwrap_or(u64::MAX);
         let (bytes_max, ops_max) = (limits.log_bytes_max / 2, limits.log_ops_max / 2);
+        let effects = self.checkpoints.replay.effects(self.keys.counts.effects);
         let log = self.house.log.as_ref().expect("the log is open until the shard ends");
         let idle = now.mono.saturating_sub(self.checkpoints.quiet_since) >= IDLE_BEFORE_CHECKPOINT;
         let since_last = last - self.checkpoints.frames_at_last;
@@ -131,6 +173,6 @@ impl Shard {
             && memory.spilling_bytes == 0
             && (memory.is_tight() || since_last >= FRAMES_BETWEEN_CROWDED);
         // The log may also be long because of one segment that is not full yet; then a checkpoint would gain nothing.
-        idle || since_last >= every || log.frames() > ops_max || log.bytes() > bytes_max || crowded
+        idle || since_last >= every || effects > ops_max || log.bytes() > bytes_max || crowded
     }
 }

@@ -138,7 +138,7 @@ impl Shard {
 
     /// Brings the gauges up to date.
     fn measure(&mut self, now: Now) {
-        self.house.metrics.keys_expired.add(self.keys.take_expired_keys());
+        self.house.metrics.keys_expired.add(self.keys.counts.take_expired_keys());
         let (metrics, memory) = (&self.house.metrics, &self.keys.memory);
         metrics.tick(now.mono);
         metrics.connected_clients.set(self.house.clients.len() as u64);
@@ -153,6 +153,7 @@ impl Shard {
         metrics.pubsub_patterns.set(self.house.pubsub.pattern_count() as u64);
         metrics.cold_chunks.set(memory.cold as u64);
         metrics.log_lsn.set(self.house.last_lsn);
+        metrics.log_effects.set(self.checkpoints.replay.effects(self.keys.counts.effects));
         if let Some(log) = &self.house.log {
             metrics.log_bytes.set(log.bytes());
             metrics.log_durable_lsn.set(log.durable());

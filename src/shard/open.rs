@@ -47,7 +47,7 @@ impl Shard {
         drop_orphans(&*store, &mut keys)?;
         info!(keys = recovery.keys, chunks = recovery.chunks, "read the store's rows");
         let log = replay(&settings, &*store, &mut keys, &mut recovery, clock, random.random())?;
-        metrics.replayed_ops.add(recovery.effects);
+        metrics.replayed_ops.add(keys.counts.effects);
         recovery.finish(&mut keys);
         let last_lsn = log.next_lsn() - 1;
         let buffer = log.frame_buffer();

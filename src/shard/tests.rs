@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::Clock;
+use crate::metrics::Section;
 use crate::resp::split_words;
 use crate::settings::{AppendFsync, Profile, Settings};
 
@@ -24,7 +25,7 @@ struct Stepped {
     /// What each client was told and has not been looked at.
     replies: BTreeMap<ClientId, Vec<u8>>,
     closed: BTreeSet<ClientId>,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// Clients that have hung up without the server's knowing.
@@ -46,15 +47,27 @@ impl Stepped {
         let mut settings = Settings::defaults(Profile::Tiny);
         settings.dir = directory.path().to_owned();
         change(&mut settings);
+        Stepped::open(settings, directory)
+    }
+
+    /// Ends as a crash of the process would, and starts again.
+    fn restart(self) -> Stepped {
+        let Stepped { shard, directory, .. } = self;
+        let settings = shard.house.settings.clone();
+        drop(shard);
+        Stepped::open(settings, directory)
+    }
+
+    fn open(settings: Settings, directory: tempfile::TempDir) -> Stepped {
         Stepped {
-            shard: Shard::open(settings, Clock::start(), Arc::default()).expect("an empty directory opens"),
+            shard: Shard::open(settings, Clock::start(), Arc::default()).expect("the directory opens"),
             time: Duration::ZERO,
             inputs: VecDeque::new(),
             sockets: Gone::default(),
             next_client: 1,
             replies: BTreeMap::new(),
             closed: BTreeSet::new(),
-            _directory: directory,
+            directory,
         }
     }
 
@@ -132,6 +145,13 @@ impl Stepped {
         assert!(!self.shard.keys.memory.is_behind());
     }
 
+    /// A figure of INFO.
+    fn figure(&self, field: &str) -> u64 {
+        let info = self.shard.house.metrics.info(Section::Millpond);
+        let line = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        line.unwrap_or_else(|| panic!("{field} is in {info}")).parse().expect("a number")
+    }
+
     fn is_durable(&self) -> bool {
         let log = self.shard.house.log.as_ref().expect("the log is open");
         log.durable() >= self.shard.house.last_lsn
@@ -175,6 +195,40 @@ fn replies_no_longer_wait_when_config_set_takes_it_back_but_what_was_promised_is
     shard.told(client);
     assert_eq!(shard.ask(client, "SET key two"), OK);
     assert!(!shard.is_durable());
+}
+
+#[test]
+fn a_checkpoint_begins_when_there_are_many_effects_to_replay_however_few_the_frames() {
+    let mut shard = Stepped::start(|settings| {
+        settings.limits.checkpoint_commands = None;
+        settings.limits.log_ops_max = 2000;
+    });
+    let client = shard.connect();
+    // Each makes a key and gives it its value.
+    let transaction = |shard: &mut Stepped, first: usize| {
+        let sets: Vec<String> = (first..first + 400).map(|n| format!("SET key:{n} x")).collect();
+        let lines: Vec<&str> = ["MULTI"].into_iter().chain(sets.iter().map(String::as_str)).chain(["EXEC"]).collect();
+        shard.send(client, &lines);
+        shard.turn();
+    };
+    transaction(&mut shard, 0);
+    for _ in 0..100 {
+        shard.turn();
+    }
+    assert_eq!((shard.figure("log_frames"), shard.figure("log_effects")), (1, 800));
+    assert_eq!(shard.figure("checkpoints"), 0, "a thousand effects are half of what may be");
+
+    let mut shard = shard.restart();
+    shard.connect();
+    assert_eq!((shard.figure("replayed_ops"), shard.figure("log_effects")), (800, 800));
+    transaction(&mut shard, 400);
+    shard.until(|shard| shard.figure("checkpoints") > 0);
+    assert_eq!(shard.figure("log_effects"), 0);
+
+    let mut shard = shard.restart();
+    shard.turn();
+    assert_eq!(shard.figure("replayed_ops"), 0);
+    assert_eq!(shard.shard.keys.counts(0), (800, 0));
 }
 
 #[test]

@@ -268,7 +268,7 @@ impl Shard {
         self.keys.begin(self.house.buffer.next_lsn(), database);
         self.keys.note_growth = self.house.waiters.len() > 0;
         self.house.metrics.commands_processed.count();
-        self.keys.count_look_ups(command.has(Flag::ReadOnly));
+        self.keys.counts.count_look_ups(command.has(Flag::ReadOnly));
         let mut context = Context {
             now,
             keys: &mut self.keys,
@@ -278,8 +278,8 @@ impl Shard {
             within: Within::Nothing,
         };
         let outcome = (command.run)(&mut context, request);
-        self.keys.count_look_ups(false);
-        let (found, not_found) = self.keys.take_look_ups();
+        self.keys.counts.count_look_ups(false);
+        let (found, not_found) = self.keys.counts.take_look_ups();
         // What runs again looks again.
         if !matches!(outcome, Err(Stop::Fetch(_) | Stop::Wait(_))) {
             self.house.metrics.keyspace_hits.add_alone(found);
