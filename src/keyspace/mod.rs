@@ -112,6 +112,8 @@ pub struct Keyspace {
     stale: VecDeque<(Lsn, Stale)>,
     /// A namespace was given out that the store does not know of yet.
     databases_dirty: Lsn,
+    /// The store was told that it has everything up to this frame.
+    complete: Lsn,
     batches: Batches,
     pub memory: Memory,
     watches: Watches,
@@ -147,6 +149,7 @@ impl Keyspace {
             graves: VecDeque::new(),
             stale: VecDeque::new(),
             databases_dirty: 0,
+            complete: 0,
             batches: Batches::default(),
             memory: Memory::new(budget),
             watches: Watches::new(databases),

@@ -50,6 +50,7 @@ impl Recovery {
         }
         self.last = reader.varint()?;
         self.complete = reader.varint()?;
+        keyspace.complete = self.complete;
         keyspace.next_object = reader.varint()?;
         keyspace.next_namespace = reader.varint()?;
         keyspace.batches.next = reader.varint()?;

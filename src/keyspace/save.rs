@@ -60,7 +60,7 @@ impl Keyspace {
     ///
     /// `last` is the last frame that was finished. Call it between frames, and hand the batch to [`committed`](Self::committed) before the next.
     pub fn capture(&mut self, last: Lsn, target: Lsn, bytes_max: usize) -> Option<Save> {
-        self.oldest_dirty()?;
+        self.prune_dirty();
         let mut save = Save {
             lsn: last,
             spills: Vec::new(),
@@ -83,10 +83,13 @@ impl Keyspace {
             }
         }
         self.memory.spilling_bytes += save.spilled_bytes();
-        if self.databases_dirty != 0 && self.databases_dirty <= target || !save.writes.is_empty() {
+        // Also where nothing is dirty, as after jobs that were pushed and popped in memory: otherwise a start would replay
+        // them, and the log could never let go of them.
+        let is_behind = self.complete < target.min(last);
+        if self.databases_dirty != 0 && self.databases_dirty <= target || !save.writes.is_empty() || is_behind {
             self.databases_dirty = 0;
-            let complete = self.oldest_dirty().map_or(last, |oldest| oldest - 1);
-            save.writes.push(self.sys_row(last, complete.min(last)));
+            self.complete = self.oldest_dirty().map_or(last, |oldest| oldest - 1).min(last);
+            save.writes.push(self.sys_row(last, self.complete));
         }
         (!save.writes.is_empty()).then_some(save)
     }

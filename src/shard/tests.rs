@@ -232,6 +232,22 @@ fn a_checkpoint_begins_when_there_are_many_effects_to_replay_however_few_the_fra
 }
 
 #[test]
+fn a_queue_that_is_empty_again_leaves_nothing_to_replay() {
+    let mut shard = Stepped::start(|settings| settings.limits.checkpoint_commands = None);
+    let client = shard.connect();
+    for _ in 0..100 {
+        shard.send(client, &["RPUSH q job", "LPOP q"]);
+        shard.turn();
+    }
+    shard.pass_ms(10_000);
+    shard.until(|shard| shard.figure("checkpoints") > 0);
+    assert_eq!(shard.figure("log_effects"), 0);
+    let mut shard = shard.restart();
+    shard.turn();
+    assert_eq!(shard.figure("replayed_ops"), 0);
+}
+
+#[test]
 fn config_set_maxmemory_gives_room_and_takes_it_back() {
     let mut shard = Stepped::start(|_| {});
     let client = shard.connect();
