@@ -7,6 +7,7 @@ pub mod directory;
 mod house;
 pub mod info;
 mod open;
+mod progress;
 mod pubsub;
 mod room;
 #[cfg(test)]

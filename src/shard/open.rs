@@ -3,7 +3,6 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use rand::rngs::StdRng;
@@ -22,10 +21,11 @@ use crate::store::{FjallStore, Space, Store};
 use super::background::{self, Background};
 use super::checkpoint::Checkpoints;
 use super::house::{House, row_of};
+use super::progress::Progress;
 use super::{Shard, waiters};
 
-/// How often a long recovery says how far it is.
-const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// After so many rows it is looked whether it is time to say how far the recovery is.
+const ROWS_A_LOOK: u64 = 1024;
 /// A prefetch window is this part of the share at the most, so that several queues have one.
 const PREFETCH_PARTS: u64 = 4;
 const PREFETCH_BYTES_MAX: u64 = 2 << 20;
@@ -42,7 +42,12 @@ impl Shard {
         let mut keys = Keyspace::new(settings.databases as usize, sizes(&settings), budget(&settings));
         keys.begin_turn(0);
         let mut recovery = Recovery::default();
-        load_rows(&*store, &mut keys, &mut recovery)?;
+        let mut progress = Progress::begin(clock.now().mono);
+        load_rows(&*store, &mut keys, &mut recovery, &mut |keys, chunks| {
+            if let Some(rate) = progress.rate(clock.now().mono, keys + chunks) {
+                info!(keys, chunks, rows_per_s = rate as u64, "reading the store's rows");
+            }
+        })?;
         // Before the replay, which ingests batches of its own.
         drop_orphans(&*store, &mut keys)?;
         info!(keys = recovery.keys, chunks = recovery.chunks, "read the store's rows");
@@ -134,20 +139,31 @@ fn budget(settings: &Settings) -> Budget {
     }
 }
 
-fn load_rows(store: &dyn Store, keys: &mut Keyspace, recovery: &mut Recovery) -> anyhow::Result<()> {
+/// Reads the rows of all keys and chunks; says now and then how many it has read.
+fn load_rows(
+    store: &dyn Store,
+    keys: &mut Keyspace,
+    recovery: &mut Recovery,
+    tell: &mut dyn FnMut(u64, u64),
+) -> anyhow::Result<()> {
     if let Some(state) = store.get(Space::Sys, SYS_STATE_KEY)? {
         recovery.state(keys, &state)?;
     }
     let mut failed: Option<Corrupt> = None;
-    let mut take = |outcome: Result<(), Corrupt>| match outcome {
-        Ok(()) => ControlFlow::Continue(()),
+    let mut take = |outcome: Result<(), Corrupt>, recovery: &Recovery| match outcome {
+        Ok(()) => {
+            if (recovery.keys + recovery.chunks).is_multiple_of(ROWS_A_LOOK) {
+                tell(recovery.keys, recovery.chunks);
+            }
+            ControlFlow::Continue(())
+        }
         Err(corrupt) => {
             failed = Some(corrupt);
             ControlFlow::Break(())
         }
     };
-    store.scan(Space::Keys, b"", &mut |name, row| take(recovery.key(keys, name, row)))?;
-    store.scan(Space::Dir, b"", &mut |name, row| take(recovery.chunk(keys, name, row)))?;
+    store.scan(Space::Keys, b"", &mut |name, row| take(recovery.key(keys, name, row), recovery))?;
+    store.scan(Space::Dir, b"", &mut |name, row| take(recovery.chunk(keys, name, row), recovery))?;
     if let Some(corrupt) = failed {
         bail!(corrupt);
     }
@@ -171,7 +187,7 @@ fn replay(
         repair: settings.repair,
         salt_seed,
     };
-    let (began, mut told) = (clock.now().mono, clock.now().mono);
+    let mut telling = Progress::begin(clock.now().mono);
     let mut fetch = |missing: &Missing, keys: &Keyspace| -> Result<Fetched, String> {
         let row = row_of(keys, missing);
         background::fetch(store, missing, row.as_ref())?.ok_or_else(|| format!("{missing:?} is not in the store"))
@@ -188,11 +204,7 @@ fn replay(
         Ok(())
     };
     let mut progress = |done: u64, total: u64| {
-        let now = clock.now().mono;
-        if now.saturating_sub(told) >= PROGRESS_EVERY {
-            told = now;
-            let took = (now - began).as_secs_f64();
-            let rate = done as f64 / took;
+        if let Some(rate) = telling.rate(clock.now().mono, done) {
             let left_s = (total.saturating_sub(done)) as f64 / rate.max(1.0);
             info!(
                 done_mb = done >> 20,
@@ -239,4 +251,34 @@ fn free_bytes(directory: &Path) -> Option<u64> {
         (libc::statvfs(path.as_ptr(), &mut facts), facts)
     };
     (result == 0).then(|| facts.f_bavail * facts.f_frsize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::Kind;
+    use crate::settings::Profile;
+    use crate::store::MemoryStore;
+
+    #[test]
+    fn reading_many_rows_says_how_many_it_has_read() {
+        let settings = Settings::defaults(Profile::Tiny);
+        let empty = || Keyspace::new(1, sizes(&settings), budget(&settings));
+        let store = MemoryStore::new();
+        let (mut keys, count) = (empty(), 3 * ROWS_A_LOOK);
+        for n in 0..count {
+            keys.begin(n + 1, 0);
+            let slot = keys.create(&n.to_be_bytes(), Kind::String).expect("writes are allowed");
+            keys.write_string(slot, b"value").expect("writes are allowed");
+            keys.frame().clear();
+        }
+        while let Some(mut save) = keys.capture(count, count, 1 << 20) {
+            store.commit(std::mem::take(&mut save.writes)).expect("memory takes it");
+            keys.committed(save);
+        }
+        let mut told = Vec::new();
+        load_rows(&store, &mut empty(), &mut Recovery::default(), &mut |keys, chunks| told.push((keys, chunks)))
+            .expect("the rows are whole");
+        assert_eq!(told, [1, 2, 3].map(|looks| (looks * ROWS_A_LOOK, 0)));
+    }
 }
