@@ -59,6 +59,7 @@ pub use declare::{Command, Flag, Group, Keys};
 pub use document::{documentation, examples};
 pub use room::{FULL_OF_KEYS, may_fill_keys, may_need_room};
 pub use run::run_through;
+pub use server::diagnosis::check_protected;
 pub use table::{by_name, find, table};
 pub use transaction::{drop_transaction, is_immediate, queue_in_transaction};
 pub use wait::{Wait, deadline, wait_for};

@@ -136,6 +136,4 @@ accepted! {
     "always-show-logo" = "no", Kind::YesNo, Fixed;
     /// Only no: one server holds every key.
     "cluster-enabled" = "no", Kind::Choice(&["no"]), Fixed;
-    /// Who may call DEBUG in Redis; DEBUG SLEEP is there for all.
-    "enable-debug-command" = "no", Kind::Choice(&["no", "yes", "local"]), Fixed;
 }

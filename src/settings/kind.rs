@@ -239,6 +239,33 @@ impl Value for AppendFsync {
     }
 }
 
+/// Who may do something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whom {
+    Nobody,
+    Everybody,
+    /// Whoever comes over loopback or a Unix socket.
+    Local,
+}
+
+impl Value for Whom {
+    fn from_canonical(text: &str) -> Whom {
+        match text {
+            "yes" => Whom::Everybody,
+            "local" => Whom::Local,
+            _ => Whom::Nobody,
+        }
+    }
+    fn show(&self) -> String {
+        match self {
+            Whom::Nobody => "no",
+            Whom::Everybody => "yes",
+            Whom::Local => "local",
+        }
+        .to_owned()
+    }
+}
+
 /// How much is logged, in Redis' words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogLevel {

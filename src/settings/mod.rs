@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 pub use accepted::GROUP as ACCEPTED_GROUP;
 pub use declare::{Change, Declaration, declarations, declared};
-pub use kind::{AppendFsync, Kind, LogLevel, Permissions, Value};
+pub use kind::{AppendFsync, Kind, LogLevel, Permissions, Value, Whom};
 pub use limits::{Limits, MemoryShare, Profile};
 pub use load::{Origin, SettingsError, argument, arguments, config_argument};
 pub use table::{accepted_sentence, readme_table};
@@ -56,6 +56,8 @@ declare::settings! {
         "requirepass" => requirepass: Option<String> = "", Kind::Secret, Live;
         /// Whether clients from other machines are refused while there is no password.
         "protected-mode" => protected_mode: bool = "yes", Kind::YesNo, Live;
+        /// Who may use DEBUG, which can stop or end the server: nobody, everybody, or clients of this machine.
+        "enable-debug-command" => enable_debug_command: Whom = "no", Kind::Choice(&["no", "yes", "local"]), Fixed;
     }
     "Data" {
         /// Directory of the data; made if missing, locked while the server runs.

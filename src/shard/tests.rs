@@ -8,7 +8,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::metrics::Section;
 use crate::resp::split_words;
-use crate::settings::{AppendFsync, Profile, Settings};
+use crate::settings::{AppendFsync, Profile, Settings, Whom};
 
 /// The time at which a test begins.
 const START_MS: u64 = 1_700_000_000_000;
@@ -72,9 +72,13 @@ impl Stepped {
     }
 
     fn connect(&mut self) -> ClientId {
+        self.connect_from(Peer::default())
+    }
+
+    fn connect_from(&mut self, peer: Peer) -> ClientId {
         let client = self.next_client;
         self.next_client += 1;
-        self.inputs.push_back(Input::Connected { client, peer: Peer::default() });
+        self.inputs.push_back(Input::Connected { client, peer });
         self.turn();
         client
     }
@@ -245,6 +249,29 @@ fn a_queue_that_is_empty_again_leaves_nothing_to_replay() {
     let mut shard = shard.restart();
     shard.turn();
     assert_eq!(shard.figure("replayed_ops"), 0);
+}
+
+#[test]
+fn debug_is_for_those_whom_enable_debug_command_names() {
+    let check = |whom: Whom, local_may: bool, other_may: bool| {
+        let mut shard = Stepped::start(|settings| settings.enable_debug_command = whom);
+        for (loopback, may) in [(true, local_may), (false, other_may)] {
+            let client = shard.connect_from(Peer { loopback, ..Peer::default() });
+            let told = shard.ask(client, "DEBUG SLEEP 0");
+            assert_eq!(told == OK, may, "{whom:?} {loopback}: {told}");
+            assert!(
+                may || told.starts_with("-ERR DEBUG command not allowed. If the enable-debug-command option"),
+                "{told}"
+            );
+            shard.send(client, &["MULTI", "DEBUG SLEEP 0", "EXEC"]);
+            shard.turn();
+            let told = shard.told(client);
+            assert_eq!(told.contains("-EXECABORT "), !may, "{whom:?} {loopback}: {told}");
+        }
+    };
+    check(Whom::Nobody, false, false);
+    check(Whom::Local, true, false);
+    check(Whom::Everybody, true, true);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use tracing::{debug, error};
 
 use crate::clock::Now;
 use crate::command::{
-    self, Command, Context, Flag, Host, Outcome, Stop, Wait, Walk, Within, connection, drop_transaction, find,
-    is_immediate, may_need_room, queue_in_transaction,
+    self, Command, Context, Flag, Host, Outcome, Stop, Wait, Walk, Within, check_protected, connection,
+    drop_transaction, find, is_immediate, may_need_room, queue_in_transaction,
 };
 use crate::keyspace::recovery::Fetched;
 use crate::keyspace::{Kind, Missing};
@@ -229,7 +229,10 @@ impl Shard {
 
     /// Finds the command of a request and says whether this client may run it now; otherwise what it is answered.
     fn admit(&mut self, session: &mut Session, request: &Request) -> Result<&'static Command, Option<Reply>> {
-        let found = find(request);
+        let found = find(request).and_then(|command| {
+            check_protected(&self.house.settings, session, command)?;
+            Ok(command)
+        });
         if !connection::is_admitted(&self.house.settings, session)
             && !found.as_ref().is_ok_and(|command| command.has(Flag::NoAuth))
         {

@@ -29,7 +29,7 @@ fn every_answered_write_survives_a_panic() {
     if harness::is_stand_in() {
         return;
     }
-    let mut server = Server::millpond(&["--appendfsync", "everysec", "--profile", "tiny"]);
+    let mut server = Server::millpond(&["--profile", "tiny", "--enable-debug-command", "local"]);
     let mut client = server.client();
     for n in 0..500 {
         client.must(&["RPUSH", "list", &n.to_string()]);

@@ -9,9 +9,16 @@ use crate::command::container::{container, help_of, wrong_form};
 use crate::command::{Command, Context, Flag, Group, Keys, Outcome};
 use crate::keyspace::Object;
 use crate::resp::{Error, Reply, parse_double};
+use crate::session::Session;
+use crate::settings::{Settings, Whom};
 
 const ADMIN: &[Flag] = &[Flag::Admin, Flag::Loading, Flag::Stale];
 const ADMIN_ALONE: &[Flag] = &[Flag::Admin, Flag::NoScript, Flag::Loading, Flag::Stale];
+
+const NOT_ALLOWED: Error = Error::constant(
+    "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local \
+     connection, otherwise you need to set this option in the configuration file, and then restart the server.",
+);
 
 /// DEBUG SLEEP stops everybody, so not for ever by a slip.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
@@ -136,7 +143,7 @@ pub const COMMANDS: &[Command] = &[
         name: "debug",
         run: debug,
         syntax: "subcommand [argument ...]",
-        summary: "DEBUG SLEEP seconds keeps everybody waiting; DEBUG PANIC ends the server as a bug would.",
+        summary: "Where `enable-debug-command` allows it: DEBUG SLEEP seconds keeps everybody waiting; DEBUG PANIC ends the server as a bug would.",
         since: "1.0.0",
         complexity: "Depends on subcommand.",
         flags: ADMIN_ALONE,
@@ -177,6 +184,17 @@ fn memory_of_key(context: &mut Context, request: &[Bytes]) -> Outcome {
     let Some(slot) = context.keys.find(&request[2]) else { return Ok(Reply::Null) };
     let object = context.keys.object(slot);
     Ok(Reply::Integer((size_of::<Object>() + object.key.len() + object.value.memory_bytes()) as i64))
+}
+
+/// Refuses DEBUG to whom `enable-debug-command` does not name.
+pub fn check_protected(settings: &Settings, session: &Session, command: &Command) -> Result<(), Error> {
+    let allowed = match settings.enable_debug_command {
+        _ if command.name != "debug" => true,
+        Whom::Everybody => true,
+        Whom::Local => session.peer.loopback,
+        Whom::Nobody => false,
+    };
+    if allowed { Ok(()) } else { Err(NOT_ALLOWED) }
 }
 
 fn debug(context: &mut Context, request: &[Bytes]) -> Outcome {
