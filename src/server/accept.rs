@@ -116,6 +116,12 @@ fn is_of_the_peer(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::sync::Arc;
+
+    use tokio::runtime::{Builder, LocalOptions};
+
     use super::*;
 
     fn check(address: &str, protected: bool, connected: usize, expected: Option<&str>) {
@@ -143,6 +149,30 @@ mod tests {
         check("127.0.0.1", false, 1, None);
         check("127.0.0.1", false, 2, Some("-ERR"));
         check("192.0.2.1", true, 2, Some("-ERR"));
+    }
+
+    /// Loopback alone can be connected to in a test, so only the address is made up; the rest is as it is with strangers.
+    #[test]
+    fn a_stranger_reads_why_it_is_denied_and_is_let_in_without_protected_mode() {
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
+        runtime.block_on(async {
+            let hub = Rc::new(Hub::new(Arc::default(), Arc::default()));
+            hub.limits.maxclients.store(10, Relaxed);
+            let stranger = SockAddr::from("192.0.2.1:40000".parse::<SocketAddr>().unwrap());
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let come = |protected: bool| {
+                hub.limits.protected.store(protected, Relaxed);
+                let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                admit(&hub, listener.accept().unwrap().0.into(), &stranger).unwrap();
+                client
+            };
+            let mut told = String::new();
+            come(true).read_to_string(&mut told).unwrap();
+            assert_eq!(told, DENIED);
+            assert_eq!((hub.connected(), hub.metrics.connections_rejected.get()), (0, 1));
+            let _let_in = come(false);
+            assert_eq!((hub.connected(), hub.metrics.connections_rejected.get()), (1, 1));
+        });
     }
 
     #[test]
