@@ -1,8 +1,10 @@
 //! The program itself, as a shell sees it: exit codes, help, and `millpond ping`.
 
+use std::fs::{File, Permissions};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::thread;
 
@@ -50,6 +52,38 @@ fn a_data_directory_that_cannot_be_used_ends_with_code_1_and_its_path() {
     let output = millpond(&["--port", "0", "--unixsocket", "unused", "--dir", path], &[]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains(path), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_data_directory_that_is_read_only_ends_with_code_1_and_its_path() {
+    let directory = harness::temporary_directory();
+    let (mut command, path) = where_it_is_read_only(directory.path());
+    let output = command.args(["--port", "0", "--unixsocket", "unused", "--dir"]).arg(&path).output();
+    let output = output.expect("the program can be started");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("cannot write in the data directory {}", path.display())), "{said}");
+}
+
+/// Gives the program, started so that the directory is read-only to it. Root may write whatever the permissions say, so
+/// for root it is mounted so, in a namespace that ends with the program; where that cannot be done, /proc has to serve.
+fn where_it_is_read_only(directory: &Path) -> (Command, PathBuf) {
+    const MOUNT: &str = "mount --bind -o ro \"$0\" \"$0\" && exec \"$@\"";
+    let program = env!("CARGO_BIN_EXE_millpond");
+    std::fs::set_permissions(directory, Permissions::from_mode(0o500)).expect("it is ours");
+    if File::create(directory.join("probe")).is_err() {
+        return (Command::new(program), directory.to_owned());
+    }
+    let mounted = |program: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", MOUNT]).arg(directory).arg(program);
+        command
+    };
+    if mounted("true").output().is_ok_and(|output| output.status.success()) {
+        return (mounted(program), directory.to_owned());
+    }
+    eprintln!("neither permissions nor a mount make a directory read-only here");
+    (Command::new(program), "/proc".into())
 }
 
 #[test]
