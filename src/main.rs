@@ -126,6 +126,7 @@ fn end_at_panic() {
 fn apply(settings: &Settings, limits: &server::Limits) {
     logging::set_level(settings.loglevel);
     limits.maxclients.store(u64::from(settings.maxclients), Relaxed);
+    server::fit_to_open_files(limits);
     limits.timeout_s.store(u64::from(settings.timeout_seconds), Relaxed);
     limits.tcp_keepalive_s.store(u64::from(settings.tcp_keepalive_seconds), Relaxed);
     limits.proto_max_bulk_bytes.store(settings.proto_max_bulk_len_bytes, Relaxed);

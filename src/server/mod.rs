@@ -33,6 +33,7 @@ use crate::metrics::Metrics;
 use crate::shard::{Input, Shard};
 use hub::Hub;
 pub use listen::Listeners;
+pub use open_files::fit_to_open_files;
 
 /// Where the server listens; settled at start.
 #[derive(Debug, Clone, Default)]
@@ -79,7 +80,6 @@ pub fn run(
     metrics: Arc<Metrics>,
     clock: Clock,
 ) -> io::Result<i32> {
-    open_files::raise(&limits);
     let listeners = Listeners::bind(options)?;
     let hub = Rc::new(Hub::new(limits, metrics));
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;

@@ -10,7 +10,9 @@ use super::Limits;
 const OTHER_FILES: u64 = 512;
 
 /// Asks the kernel for enough open files for `maxclients`, and lowers `maxclients` where it does not give them.
-pub fn raise(limits: &Limits) {
+///
+/// Call it whenever `maxclients` was set.
+pub fn fit_to_open_files(limits: &Limits) {
     let wanted = limits.maxclients.load(Relaxed).saturating_add(OTHER_FILES);
     let mut current = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a live rlimit that the call fills.
@@ -36,10 +38,10 @@ mod tests {
     fn maxclients_follows_what_the_system_allows() {
         let limits = Limits::default();
         limits.maxclients.store(10, Relaxed);
-        raise(&limits);
+        fit_to_open_files(&limits);
         assert_eq!(limits.maxclients.load(Relaxed), 10);
         limits.maxclients.store(u64::MAX, Relaxed);
-        raise(&limits);
+        fit_to_open_files(&limits);
         assert!((1..u64::MAX - OTHER_FILES).contains(&limits.maxclients.load(Relaxed)));
     }
 }

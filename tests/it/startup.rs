@@ -138,6 +138,30 @@ fn the_unix_socket_has_the_permissions_that_are_asked_for() {
     assert_eq!(mode & 0o777, 0o700);
 }
 
+#[test]
+fn no_config_set_lets_more_clients_in_than_the_system_allows() {
+    if harness::is_stand_in() {
+        return;
+    }
+    let server = Server::millpond(&["--maxclients", "5000"]);
+    let mut client = server.client();
+    // 512 are for log, store and listeners.
+    let files = libc::rlimit { rlim_cur: 512 + 10, rlim_max: 512 + 10 };
+    // SAFETY: the new limits are a live rlimit that the call only reads, and the old ones are not asked for.
+    let set = unsafe { libc::prlimit(server.pid() as i32, libc::RLIMIT_NOFILE, &files, std::ptr::null_mut()) };
+    assert_eq!(set, 0, "the limits of a child may be lowered");
+    for _ in 0..2 {
+        client.line("CONFIG SET hz 20");
+        let mut others: Vec<_> = (0..10).map(|_| server.client()).collect();
+        let refused = others.pop().expect("there are ten").reply().expect("a word before the door is shut");
+        assert!(refused.is_error(), "{refused:?}");
+        for mut other in others {
+            assert_eq!(other.line("PING").text(), "PONG");
+        }
+        while client.info("clients")["connected_clients"] != "1" {}
+    }
+}
+
 /// Listens on a free port, answers one connection's first words, and gives what it was asked.
 fn answering_once(answer: &'static str) -> (u16, thread::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
