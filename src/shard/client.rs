@@ -23,8 +23,9 @@ pub type Request = Vec<Bytes>;
 /// Ready ── blocking command finds nothing ──▶ Parked ── its key grew, or time is over ──▶ Ready
 ///   ├──── data is not in memory ────────────▶ Fetching ── all of it is here ─────────────▶ Ready (the command runs again)
 ///   ├──── more than may be fetched ─────────▶ Walking ── walked over ────────────────────▶ Ready
-///   └──── the store is behind ──────────────▶ Held ── it has caught up, or push-wait ────▶ Ready (the command runs)
+///   └──── the store is behind ──────────────▶ Held ── it has caught up, or push-wait ────▶ Ready (it runs, or is refused)
 /// ```
+/// A client that hangs up while it is parked or held is dropped, and its command with it.
 #[derive(Debug)]
 pub enum State {
     Ready,
