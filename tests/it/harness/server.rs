@@ -68,7 +68,10 @@ impl Server {
             Program::Millpond => flags.iter().map(|flag| (*flag).to_owned()).collect(),
             Program::Redis => as_redis_flags(flags),
         };
-        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut environment: Vec<(String, String)> =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        // Redis' SORT ALPHA goes by the locale.
+        environment.push(("LC_ALL".to_owned(), "C".to_owned()));
         Server { program, binary, flags, environment, home, port: free_port(), child: None }
     }
 

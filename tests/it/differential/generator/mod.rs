@@ -3,6 +3,7 @@
 //! Keys are few and named after what they hold, so that most commands meet data of their type; a few are spoiled on
 //! purpose to compare error texts.
 
+mod bits;
 mod hashes_and_sets;
 mod keys;
 mod lists;
@@ -22,6 +23,9 @@ const LONG_SECONDS: (i64, i64) = (10_000, 90_000_000);
 /// A moment in the year 2100, for absolute expiries.
 const FAR_FUTURE_SECONDS: i64 = 4_102_444_800;
 
+const STORED_SCRIPT: &str = "return {redis.call('LRANGE', KEYS[1], 0, 2), redis.call('LLEN', KEYS[1])}";
+const STORED_SCRIPT_SHA1: &str = "6f19c5a9f16195be57764579e26b2ce336d09bdc";
+
 /// How the replies of the two servers are compared.
 #[derive(Debug, Clone, PartialEq)]
 pub enum How {
@@ -33,12 +37,16 @@ pub enum How {
     Pairs,
     /// A time that may have gone on a little between the two servers, in these units.
     Time(i64),
-    /// EXEC: each element in its own way.
-    Each(Vec<How>),
+    /// Of the same kind: it tells of the server or the moment.
+    Kind,
+    /// Of the same kind, and as many elements: it was drawn by chance.
+    Size,
+    /// EXEC: each element as the reply to its command.
+    Each(Vec<Step>),
 }
 
 /// One command.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Step {
     pub words: Vec<Vec<u8>>,
     pub how: How,
@@ -49,8 +57,8 @@ pub struct Step {
 pub enum Plan {
     /// A command whose reply follows from the data.
     One(Step),
-    /// MULTI, the steps, EXEC or DISCARD; before it perhaps WATCH, and a write by the other connection.
-    Transaction { watch: Option<Vec<u8>>, disturbance: Option<Step>, steps: Vec<Step>, discard: bool },
+    /// MULTI, the steps, EXEC or DISCARD; before it perhaps WATCH, a write by the other connection, and UNWATCH.
+    Transaction { watch: Option<Vec<u8>>, disturbance: Option<Step>, unwatch: bool, steps: Vec<Step>, discard: bool },
     /// A command that picks at random; the pick is checked and then made the same on both.
     Pick { words: Vec<Vec<u8>>, kind: PickKind, key: Vec<u8> },
     /// A full iteration, compared as a set; the words before and after the cursor, and whether it gives pairs.
@@ -126,7 +134,8 @@ impl Generator {
         match self.chance.below(1000) {
             0 => self.short_expiry(),
             1..=4 => Plan::Select(if self.chance.one_in(3) { 1 } else { 0 }),
-            5..=44 => self.transaction(),
+            5 => self.stored_script(),
+            6..=44 => self.transaction(),
             45..=74 => self.pick(),
             75..=84 => self.scan(),
             _ => Plan::One(self.step_perhaps_spoiled()),
@@ -138,11 +147,13 @@ impl Generator {
         let name = String::from_utf8_lossy(&step.words[0]).to_uppercase();
         // A blocking command with a spoiled timeout would wait for ever.
         let blocks = name.starts_with('B') && !name.starts_with("BITFIELD");
+        // Without its last word, or with another key, it would ask for what has no order.
+        let needs_its_end = name == "SORT" && step.words.iter().any(|word| word == b"nosort");
         // Members with different scores have no order by name: what Redis answers then is not specified.
         let needs_equal_scores = name == "ZADD" && step.words.get(1).is_some_and(|key| key.starts_with(b"lex:"));
         // A fourth word is for 7.2 to judge when it runs, for 7.0 at once: inside a transaction everything else would differ.
         let is_new = name == "ZRANK" || name == "ZREVRANK";
-        let may_be_spoiled = !blocks && !needs_equal_scores && !is_new;
+        let may_be_spoiled = !blocks && !needs_equal_scores && !needs_its_end && !is_new;
         if may_be_spoiled && step.words.len() > 1 && self.chance.one_in(SPOILED_ONE_IN) {
             let place = 1 + self.chance.below(step.words.len() - 1);
             match self.chance.below(3) {
@@ -161,14 +172,17 @@ impl Generator {
     }
 
     fn step(&mut self) -> Step {
-        match self.chance.below(100) {
-            0..=15 => self.string(),
-            16..=41 => self.list(),
-            42..=53 => self.hash(),
-            54..=65 => self.set(),
-            66..=85 => self.sorted_set(),
-            86..=94 => self.any_key(),
-            95..=97 => self.script(),
+        match self.chance.below(110) {
+            0..=13 => self.string(),
+            14..=18 => self.bits(),
+            19..=44 => self.list(),
+            45..=56 => self.hash(),
+            57..=68 => self.set(),
+            69..=88 => self.sorted_set(),
+            89..=98 => self.any_key(),
+            99 | 100 => self.numbers(),
+            101..=103 => self.sort(),
+            104..=106 => self.script(),
             _ => self.blocking(),
         }
     }
@@ -183,7 +197,8 @@ impl Generator {
 
     fn kind(&mut self) -> &'static str {
         // Lists more often: they alone go through the cold store.
-        const KINDS: [&str; 10] = ["string", "number", "float", "bits", "list", "list", "hash", "set", "zset", "lex"];
+        const KINDS: [&str; 11] =
+            ["string", "number", "float", "bits", "numbers", "list", "list", "hash", "set", "zset", "lex"];
         KINDS[self.chance.below(KINDS.len())]
     }
 
@@ -191,7 +206,12 @@ impl Generator {
         match self.chance.below(20) {
             0..=11 => format!("w{}", self.chance.below(24)).into_bytes(),
             12..=15 => format!("{{\"class\":\"Job\",\"args\":[{}]}}", self.chance.below(1_000_000)).into_bytes(),
-            16..=17 => (0..self.chance.below(30)).map(|_| self.chance.bits() as u8).collect(),
+            16..=17 => {
+                let mut bytes: Vec<u8> = (0..self.chance.below(30)).map(|_| self.chance.bits() as u8).collect();
+                // Redis' SORT ALPHA compares up to the first NUL, so that an empty value would have no place among these.
+                bytes.iter_mut().take(1).for_each(|byte| *byte |= 1);
+                bytes
+            }
             18 => self.chance.between(-1000, 1000).to_string().into_bytes(),
             _ => {
                 let length = 100 + self.chance.below(500);
@@ -280,7 +300,20 @@ impl Generator {
             2 => exact(words!["LPUSH", watched, self.value()]),
             _ => self.step(),
         });
-        Plan::Transaction { watch, disturbance, steps, discard: self.chance.one_in(10) }
+        let unwatch = watch.is_some() && self.chance.one_in(8);
+        Plan::Transaction { watch, disturbance, unwatch, steps, discard: self.chance.one_in(10) }
+    }
+
+    /// A script under its name: loaded in the same transaction, since Millpond forgets it when it is killed.
+    fn stored_script(&mut self) -> Plan {
+        let list = self.key("list");
+        let steps = vec![
+            exact(words!["SCRIPT", "LOAD", STORED_SCRIPT]),
+            exact(words!["SCRIPT", "EXISTS", STORED_SCRIPT_SHA1, "0000000000000000000000000000000000000000"]),
+            exact(words!["EVALSHA", STORED_SCRIPT_SHA1, 1i64, list.clone()]),
+            exact(words!["EVALSHA_RO", STORED_SCRIPT_SHA1, 1i64, list]),
+        ];
+        Plan::Transaction { watch: None, disturbance: None, unwatch: false, steps, discard: false }
     }
 
     fn pick(&mut self) -> Plan {

@@ -1,4 +1,4 @@
-//! Strings, counters and bit fields.
+//! Strings and counters.
 
 use super::{Generator, Step, exact, words};
 
@@ -45,12 +45,23 @@ impl Generator {
                 exact(words!["INCRBYFLOAT", float, *self.chance.pick(&["0.1", "1.5", "-0.25", "3", "1.1e2", "-7.77"])])
             }
             28 => exact(words!["SET", number, self.chance.between(-9_000_000, 9_000_000)]),
-            29 => exact(words!["BITFIELD_RO", self.key("bits"), "GET", "u16", "#0", "GET", "i7", self.index().abs()]),
-            _ => {
-                let words = self.bitfield();
-                exact(words)
-            }
+            29 | 30 => self.longest_common(),
+            31 => exact(words!["SUBSTR", key, self.index(), self.index()]),
+            _ => exact(words!["GETRANGE", float, 0i64, self.index()]),
         }
+    }
+
+    /// Of short strings: the table that LCS needs is limited, and the tiny profile has little room.
+    fn longest_common(&mut self) -> Step {
+        let (kind, other) = (*self.chance.pick(&["bits", "number"]), *self.chance.pick(&["bits", "float"]));
+        let mut words = words!["LCS", self.key(kind), self.key(other)];
+        match self.chance.below(4) {
+            0 => words.push(b"LEN".to_vec()),
+            1 => words.extend(words!["IDX", "MINMATCHLEN", self.chance.between(0, 4)]),
+            2 => words.extend(words!["idx", "withmatchlen"]),
+            _ => {}
+        }
+        exact(words)
     }
 
     fn set_options(&mut self, words: &mut Vec<Vec<u8>>) {
@@ -72,30 +83,5 @@ impl Generator {
             3 => words.extend(words!["xx", "get"]),
             _ => {}
         }
-    }
-
-    fn bitfield(&mut self) -> Vec<Vec<u8>> {
-        let mut words = words!["BITFIELD", self.key("bits")];
-        let overflow = *self.chance.pick(&["WRAP", "SAT", "FAIL"]);
-        if overflow == "FAIL" {
-            // Redis lengthens the string for an increment that then fails, and forgets to write that to its log.
-            words.extend(words!["SET", "u1", 600i64, 0i64]);
-        }
-        for _ in 0..1 + self.chance.below(4) {
-            let kind = *self.chance.pick(&["u8", "u16", "i16", "i5", "u63", "i64", "u1"]);
-            let place = if self.chance.one_in(2) {
-                format!("#{}", self.chance.below(6))
-            } else {
-                self.chance.below(200).to_string()
-            };
-            let number = self.chance.between(-40_000, 80_000);
-            match self.chance.below(5) {
-                0 => words.extend(words!["GET", kind, place]),
-                1 => words.extend(words!["SET", kind, place, number]),
-                2 => words.extend(words!["OVERFLOW", overflow]),
-                _ => words.extend(words!["INCRBY", kind, place, number]),
-            }
-        }
-        words
     }
 }
