@@ -10,6 +10,7 @@ pub mod differences;
 pub mod generator;
 mod introspection;
 pub mod pair;
+mod waiters;
 
 use crate::harness::{self, Protocol, Server};
 use generator::Generator;
