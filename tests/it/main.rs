@@ -14,6 +14,7 @@ mod declared;
 mod differential;
 mod disk;
 mod ledger;
+mod long_log;
 mod power;
 mod startup;
 mod tidy;
