@@ -228,11 +228,11 @@ impl Undo {
             let file = undo.files.entry(inode).or_default();
             match kind {
                 1 => {
-                    let bytes = (word(6) == 1).then(|| {
-                        let mut bytes = vec![0; PAGE_BYTES as usize];
-                        reader.read_exact(&mut bytes).expect("a page follows its record");
-                        bytes
-                    });
+                    let mut bytes = (word(6) == 1).then(|| vec![0; PAGE_BYTES as usize]);
+                    // The kill may have cut the last record, whose page was then not written to yet either.
+                    if bytes.as_mut().is_some_and(|bytes| reader.read_exact(bytes).is_err()) {
+                        break;
+                    }
                     let old = OldPage { generation, written_at: at, file_bytes: word(5), bytes };
                     file.pages.entry(word(3)).or_default().push(old);
                 }
