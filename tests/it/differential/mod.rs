@@ -114,6 +114,8 @@ fn check(flags: &[&str], commands_per_life: Option<u64>) {
     );
     let mut unsent = never_sent_without_reason(&mut run.millpond.client(), &tally);
     unsent.retain(|name| commands >= COMMANDS_FOR_RARE || !RARE.contains(&&**name));
+    // Redis has more commands than are meant here.
+    unsent.retain(|_| !harness::is_stand_in());
     assert!(unsent.is_empty() || commands < COMMANDS_FOR_ALL, "the generator never sent these: {unsent:?}");
     assert!(share < NIL_OR_ERROR_SHARE_MAX, "{:.1} % of the replies are nil or errors", share * 100.0);
     if commands_per_life.is_some() && !harness::is_stand_in() {
