@@ -2,7 +2,8 @@
 //!
 //! - `MILLPOND_TEST_BACKLOG_JOBS` jobs of 300 B in each direction (200,000; 10,000,000 in full)
 //! - `MILLPOND_TEST_BACKLOG_SEED`
-//! - `MILLPOND_TEST_ASSERT_TIMES=1` also asserts the prober's p99 (a machine that does other work too cannot promise it)
+//! - `MILLPOND_TEST_ASSERT_TIMES=1` also asserts the longest turn and the prober's p99, which are printed always (a
+//!   machine that does other work too cannot promise them)
 
 use crate::harness::{self, Chance, Client, Server, Value, encode};
 use std::collections::BTreeSet;
@@ -20,6 +21,8 @@ const JOB_BYTES: usize = 300;
 const MEMORY_PEAK_MAX: u64 = 160 << 20;
 const DISK_AFTER_DRAIN_MAX: u64 = 600 << 20;
 const PROBE_P99_MAX: Duration = Duration::from_millis(20);
+/// No turn may be longer while the list is deep, whatever is asked for in its middle.
+const TURN_MAX: Duration = Duration::from_millis(5);
 /// How often the deep list is looked into.
 const LOOKS: usize = 20;
 
@@ -57,7 +60,10 @@ fn check(direction: Direction) {
     memory_peak = memory_peak.max(fill(&mut server, direction, &mut producers, each, None));
     println!("{}: {jobs} jobs in {:.1?}", direction.push, began.elapsed());
 
+    // The turns that count are those from here on.
+    server.client().line("CONFIG RESETSTAT");
     let removed = with_prober(&server, "while deep", || look_inside(&server, direction, &producers));
+    check_turns(&server);
 
     let began = Instant::now();
     let mut drain = Drain::new(&producers, removed);
@@ -89,6 +95,17 @@ fn look(when: &str, server: &Server) -> u64 {
     let disk = harness::disk_usage_bytes(&server.directory());
     println!("{when}: VmHWM {} MB, VmRSS {} MB, disk {} MB", peak >> 20, now >> 20, disk >> 20);
     peak
+}
+
+/// Prints how long turns took, and asserts it where times are.
+fn check_turns(server: &Server) {
+    if harness::is_stand_in() {
+        return;
+    }
+    println!("turns while deep: {}", describe_turns(server));
+    let longest_us = server.client().info("millpond")["turn_us_max"].parse().expect("a number of microseconds");
+    let longest = Duration::from_micros(longest_us);
+    assert!(!harness::times_are_asserted() || longest <= TURN_MAX, "a turn took {longest:?} while the list was deep");
 }
 
 fn describe_turns(server: &Server) -> String {
@@ -280,9 +297,7 @@ fn with_prober<T>(server: &Server, when: &str, work: impl FnOnce() -> T) -> T {
             harness::quantile(&times, 0.5),
             harness::quantile(&times, 1.0)
         );
-        if std::env::var("MILLPOND_TEST_ASSERT_TIMES").is_ok() {
-            assert!(p99 <= PROBE_P99_MAX, "p99 of small requests {when} is {p99:?}");
-        }
+        assert!(!harness::times_are_asserted() || p99 <= PROBE_P99_MAX, "p99 of small requests {when} is {p99:?}");
         result
     })
 }

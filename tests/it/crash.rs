@@ -2,17 +2,27 @@
 //!
 //! - `MILLPOND_TEST_CRASH_ROUNDS` kills per durability policy (3; 50 in full)
 //! - `MILLPOND_TEST_CRASH_BACKLOG_MB` jobs that wait in a deep list meanwhile (8; 1024 in full)
-//! - `MILLPOND_TEST_CRASH_LOG_MB` what is overwritten beforehand, so that there is log to replay (0; 250 in full)
+//! - `MILLPOND_TEST_CRASH_LOG_MB` how long the log is to be at every second kill, if it gets so long (0; 250 in full)
 //! - `MILLPOND_TEST_CRASH_SEED`
+//! - `MILLPOND_TEST_ASSERT_TIMES=1` also asserts that the server is ready again within five seconds, which is printed always
 
 use crate::harness::{self, Chance, Client, Server, encode};
 use crate::ledger::{Ledger, write_while};
+use crate::long_log::{Writer, while_log_is_long};
 use std::os::unix::process::ExitStatusExt;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const CLIENTS: usize = 6;
 const BACKLOG_JOB_BYTES: usize = 300;
+/// However long the log and the backlog are.
+const READY_WITHIN: Duration = Duration::from_secs(5);
+/// One round in so many is also killed while the server recovers.
+const ROUNDS_PER_KILL_IN_RECOVERY: u64 = 3;
+/// What the log says when a recovery has come so far; it is killed there, or a part of the usual time later.
+const STAGES: [&str; 2] = ["INFO starting", "INFO read the store's rows"];
+/// With so many rounds at least one kill must have come before the server listened.
+const ROUNDS_THAT_MEET_RECOVERY: u64 = 20;
 
 #[test]
 fn every_answered_write_survives_kill_9_when_synced_every_second() {
@@ -49,30 +59,39 @@ fn check(policy: &str) {
     let rounds = harness::size_from_environment("MILLPOND_TEST_CRASH_ROUNDS", 3);
     let mut server = Server::millpond(&["--appendfsync", harness::kill_safe(policy)]);
     let backlog = Backlog::push(&server, &mut chance);
-    overwrite(&server);
+    let long_log_bytes = harness::size_from_environment("MILLPOND_TEST_CRASH_LOG_MB", 0) << 20;
 
     let mut ledgers = (0..CLIENTS).map(|client| Ledger::new(client, chance.fork())).collect::<Vec<_>>();
-    let mut ready = Vec::new();
+    let mut writers = Writer::all();
+    let (mut ready, mut logs) = (Vec::new(), Vec::new());
+    let mut kills_in_recovery = 0;
     for round in 0..rounds {
         let life = Duration::from_millis(chance.between(50, 900) as u64);
-        write_while(&mut ledgers, server.port(), || {
+        let port = server.port();
+        let is_long = round % 2 == 0 && long_log_bytes > 0 && !harness::is_stand_in();
+        let log_bytes = write_while(&mut ledgers, port, || {
             thread::sleep(life);
-            println!("{policy} round {round}: {}", describe_log(&server));
-            server.kill9();
-        });
-        if chance.one_in(3) {
-            let recovery = ready.last().copied().unwrap_or(Duration::from_millis(100));
-            server.start_and_kill_after(recovery.mul_f64(chance.below(100) as f64 / 100.0));
-        }
-        let began = Instant::now();
-        server.start();
-        ready.push(began.elapsed());
-        let mut client = server.client();
-        for ledger in &mut ledgers {
-            if let Err(why) = ledger.verify_nothing_answered_is_lost(&mut client) {
-                panic!("{policy}, round {round}: {why}");
+            if is_long {
+                while_log_is_long(&mut writers, &mut server, long_log_bytes, Server::kill9).0
+            } else {
+                let log_bytes = log_bytes(&server);
+                server.kill9();
+                log_bytes
             }
+        });
+        if round % ROUNDS_PER_KILL_IN_RECOVERY == 1 {
+            let usual = ready.last().copied().unwrap_or(Duration::from_millis(100));
+            let later = usual.mul_f64(chance.below(60) as f64 / 100.0);
+            kills_in_recovery += u64::from(server.start_and_kill_at(chance.pick::<&str>(&STAGES), later));
         }
+        let took = server.start();
+        println!("{policy} round {round}: {} MB of log at the kill, ready after {took:?}", log_bytes >> 20);
+        ready.push(took);
+        logs.push(log_bytes >> 20);
+        let mut client = server.client();
+        let mut outcome = ledgers.iter_mut().try_for_each(|ledger| ledger.verify_nothing_answered_is_lost(&mut client));
+        outcome = outcome.and_then(|()| writers.iter().try_for_each(|writer| writer.verify(&mut client)));
+        outcome.unwrap_or_else(|why| panic!("{policy}, round {round}: {why}"));
         backlog.verify(&mut client);
     }
 
@@ -85,12 +104,21 @@ fn check(policy: &str) {
             .unwrap_or_else(|why| panic!("after SIGTERM: {why}"));
     }
     ready.sort();
+    logs.sort_unstable();
+    let most = harness::quantile(&ready, 1.0);
     println!(
-        "{policy}: {rounds} kills, {} answered writes, ready after {:?} (median) and {:?} (most)",
+        "{policy}: {rounds} kills and {kills_in_recovery} before it listened, {} answered writes, ready after {:?} (median) and \
+         {most:?} (most), {} MB (median) and {} MB (most) of log at the kills",
         ledgers.iter().map(|ledger| ledger.answered_in_total).sum::<u64>(),
         harness::quantile(&ready, 0.5),
-        harness::quantile(&ready, 1.0),
+        harness::quantile(&logs, 0.5),
+        harness::quantile(&logs, 1.0),
     );
+    assert!(
+        rounds < ROUNDS_THAT_MEET_RECOVERY || kills_in_recovery > 0,
+        "no kill came before the server listened: the waits are too long"
+    );
+    assert!(!harness::times_are_asserted() || most <= READY_WITHIN, "ready only after {most:?}");
 }
 
 /// Jobs in a list that nobody takes.
@@ -140,22 +168,8 @@ impl Backlog {
     }
 }
 
-/// Writes the same few keys again and again, which leaves nothing but log.
-fn overwrite(server: &Server) {
-    let megabytes = harness::size_from_environment("MILLPOND_TEST_CRASH_LOG_MB", 0);
-    let mut client = server.client();
-    let value = "y".repeat(32 * 1024);
-    for n in 0..megabytes * 32 {
-        client.must(&["SET", &format!("overwritten:{}", n % 64), &value]);
-    }
-}
-
-fn describe_log(server: &Server) -> String {
-    let Ok(mut client) = Client::connect(server.port()) else { return "no connection".into() };
-    client
-        .info("millpond")
-        .iter()
-        .filter(|(name, _)| name.contains("log") || name.contains("chunks"))
-        .map(|(name, value)| format!("{name}={value} "))
-        .collect()
+/// How long the log is; 0 where the server does not tell.
+fn log_bytes(server: &Server) -> u64 {
+    let Ok(mut client) = Client::connect(server.port()) else { return 0 };
+    client.info("millpond").get("log_bytes").and_then(|bytes| bytes.parse().ok()).unwrap_or_default()
 }

@@ -1,40 +1,27 @@
 //! Every command's declared example, run on Millpond and on a real Redis, and every command of COMMAND LIST met.
 //!
-//! `millpond examples` prints one JSON object a line: `{"command":"LPUSH","send":["LPUSH","k","a"],"reply":"…"}`.
-//! Lines of one command follow one another on the same data; each command begins with empty servers.
+//! `millpond examples` prints one JSON object a line: `{"command":"LPUSH","send":["LPUSH","k","a"]}`. Lines of one command
+//! follow one another on the same data; each command begins with empty servers. In the tiny profile Millpond is killed and
+//! started again again and again, between the lines of one command and between commands, and holds the same data as Redis
+//! afterwards.
 
 use crate::differential::compare;
+use crate::differential::differences::SINCE_7_2;
 use crate::differential::generator::How;
+use crate::differential::pair::{Pair, iterate};
 use crate::harness::{self, Protocol, Server, Value};
 use std::collections::BTreeSet;
 use std::process::Command;
 
-/// Replies that tell of the server, the moment or chance: only their kind is compared.
-const TELLS_OF_THE_SERVER: &[&str] = &[
-    "ACL",
-    "CLIENT",
-    "COMMAND",
-    "CONFIG",
-    "DEBUG",
-    "HELLO",
-    "INFO",
-    "LASTSAVE",
-    "LATENCY",
-    "MEMORY",
-    "OBJECT",
-    "RANDOMKEY",
-    "ROLE",
-    "SLOWLOG",
-    "TIME",
-    "HRANDFIELD",
-    "SPOP",
-    "SRANDMEMBER",
-    "ZRANDMEMBER",
-    "SCAN",
-    "SSCAN",
-    "HSCAN",
-    "ZSCAN",
+/// Replies that tell of the server, the moment or the connection: only their kind is compared, unless one is an error.
+const COMPARED_BY_KIND: &[(&str, &[&str])] = &[
+    ("tells of the moment", &["TIME", "LASTSAVE"]),
+    ("tells of this connection", &["CLIENT ID", "CLIENT INFO", "CLIENT LIST", "HELLO"]),
+    ("tells of the commands and settings that there are", &["COMMAND COUNT", "COMMAND DOCS", "ACL CAT"]),
+    ("is an estimate, or advice", &["MEMORY USAGE", "MEMORY DOCTOR"]),
 ];
+/// Replies that are drawn by chance: their kind and their size are compared.
+const BY_CHANCE: &[&str] = &["RANDOMKEY", "HRANDFIELD", "SPOP", "SRANDMEMBER", "ZRANDMEMBER"];
 /// Replies without an order.
 const UNORDERED: &[&str] = &["SMEMBERS", "KEYS", "SINTER", "SUNION", "SDIFF", "HKEYS", "HVALS"];
 /// Replies that tell a time from now, in seconds or milliseconds.
@@ -42,54 +29,94 @@ const TIMES: &[&str] = &["TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME"];
 /// Commands that end the server or the connection, or that wait: other tests run them.
 const NOT_RUN_HERE: &[&str] =
     &["SHUTDOWN", "QUIT", "MONITOR", "SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "SYNC", "PSYNC"];
+/// What a connection or the process remembers, and so forgets at a kill: the lines around these stay together.
+const OF_THE_CONNECTION: &[&str] = &[
+    "AUTH",
+    "CLIENT",
+    "CONFIG",
+    "DEBUG",
+    "DISCARD",
+    "EVALSHA",
+    "EVALSHA_RO",
+    "EXEC",
+    "HELLO",
+    "MULTI",
+    "RESET",
+    "SCRIPT",
+    "SELECT",
+    "UNWATCH",
+    "WATCH",
+];
+/// Millpond has no slow log, so Redis' must stay empty however busy the machine is.
+const REDIS_FLAGS: &[&str] = &["--appendfsync", "no", "--slowlog-log-slower-than", "-1"];
+/// In the tiny profile Millpond is killed before one line in so many.
+const LINES_PER_LIFE: usize = 20;
 
 /// One line of `millpond examples`.
 struct Example {
     command: String,
-    send: Vec<String>,
-    reply: Option<String>,
+    send: Vec<Vec<u8>>,
 }
 
 #[test]
 fn every_declared_example_gets_the_reply_that_redis_gives_and_every_command_has_one() {
+    check(&[], None);
+}
+
+#[test]
+fn every_declared_example_gets_the_reply_that_redis_gives_from_the_cold_store_and_across_crashes() {
+    check(&["--appendfsync", "everysec", "--profile", "tiny"], Some(LINES_PER_LIFE));
+}
+
+#[test]
+fn what_came_with_7_2_is_answered_as_there() {
+    if harness::is_stand_in() || !harness::redis_or_explain() {
+        return;
+    }
+    let (millpond, redis) = (Server::millpond(&[]), Server::redis(&["--appendfsync", "no"]));
+    let mut pair = Pair::connect(&millpond, &redis, Protocol::Resp2);
+    pair.both(&["ZADD", "z", "1", "a", "2.5", "b"]);
+    for (line, expected) in SINCE_7_2 {
+        let words = line.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
+        let (ours, theirs) = pair.both(&words);
+        assert_eq!(format!("{ours:?}"), *expected, "{line}");
+        assert_eq!(compare::difference(&words, &How::Exact, &ours, &theirs), None, "{line}");
+    }
+}
+
+fn check(flags: &[&str], lines_per_life: Option<usize>) {
     if harness::is_stand_in() || !harness::redis_or_explain() {
         return;
     }
     let examples = declared_examples();
-    let millpond = Server::millpond(&[]);
-    let redis = Server::redis(&["--appendfsync", "no"]);
+    let mut run = Run { millpond: Server::millpond(flags), redis: Server::redis(REDIS_FLAGS), kills: 0 };
     let mut failures = Vec::new();
+    let (mut lines, mut killed_at) = (0, 0);
     for protocol in [Protocol::Resp2, Protocol::Resp3] {
-        let connect =
-            |server: &Server| harness::Client::connect_checked(server.port(), protocol).expect("a connection");
-        let mut previous = "";
-        let (mut ours, mut theirs) = (connect(&millpond), connect(&redis));
-        for example in &examples {
-            if example.command != previous {
-                (ours, theirs) = (connect(&millpond), connect(&redis));
-                ours.line("FLUSHALL");
-                theirs.line("FLUSHALL");
-                previous = &example.command;
+        for of_one_command in examples.chunk_by(|example, next| example.command == next.command) {
+            let mut pair = run.connect(protocol);
+            pair.both(&["FLUSHALL"]);
+            let may_be_parted = of_one_command.iter().all(|example| !OF_THE_CONNECTION.contains(&&*example.word(0)));
+            for (place, example) in of_one_command.iter().enumerate() {
+                lines += 1;
+                let is_due = lines_per_life.is_some_and(|life| lines >= killed_at + life);
+                if is_due && place > 0 && may_be_parted {
+                    killed_at = lines;
+                    pair = run.crash(pair, protocol, &mut failures, example);
+                }
+                failures.extend(compare_example(&mut pair, example));
             }
-            let first = example.send[0].to_uppercase();
-            if NOT_RUN_HERE.contains(&&*first) {
-                continue;
-            }
-            let our_reply = ours.must(&example.send);
-            let their_reply = theirs.must(&example.send);
-            if let Some(why) = difference(example, &first, &our_reply, &their_reply) {
-                failures.push(format!(
-                    "{:?} {}: {why}\n  (millpond {our_reply:?}, redis {their_reply:?})",
-                    protocol,
-                    example.send.join(" ")
-                ));
+            // What the command has left must outlive a kill as well; here the connection may have been in any state.
+            if lines_per_life.is_some_and(|life| lines >= killed_at + life) {
+                killed_at = lines;
+                run.crash(pair, protocol, &mut failures, &of_one_command[0]);
             }
         }
     }
     assert!(failures.is_empty(), "{} examples differ:\n{}", failures.len(), failures.join("\n"));
 
     let met = examples.iter().map(|example| example.command.to_uppercase()).collect::<BTreeSet<_>>();
-    let listed = millpond.client().line("COMMAND LIST");
+    let listed = run.millpond.client().line("COMMAND LIST");
     let missing = listed
         .items()
         .iter()
@@ -97,7 +124,94 @@ fn every_declared_example_gets_the_reply_that_redis_gives_and_every_command_has_
         .filter(|name| !met.contains(name) && !met.iter().any(|other| other.starts_with(&format!("{name} "))))
         .collect::<Vec<_>>();
     assert!(missing.is_empty(), "no example runs these commands: {}", missing.join(" "));
-    println!("{} examples of {} commands, in both protocols", examples.len(), met.len());
+    println!("{} examples of {} commands, in both protocols, {} kills", examples.len(), met.len(), run.kills);
+    assert!(lines_per_life.is_none() || run.kills > 20, "{} kills", run.kills);
+}
+
+/// Both servers.
+struct Run {
+    millpond: Server,
+    redis: Server,
+    kills: usize,
+}
+
+impl Run {
+    fn connect(&self, protocol: Protocol) -> Pair {
+        Pair::connect(&self.millpond, &self.redis, protocol)
+    }
+
+    /// Kills Millpond, starts it again and compares all that it holds. The next pair begins anew on both servers.
+    fn crash(&mut self, pair: Pair, protocol: Protocol, failures: &mut Vec<String>, at: &Example) -> Pair {
+        drop(pair);
+        self.kills += 1;
+        self.millpond.crash_and_restart();
+        let mut pair = self.connect(protocol);
+        let outcome = pair.compare_everything();
+        failures.extend(outcome.err().map(|why| format!("killed at an example of {}: {why}", at.command)));
+        pair
+    }
+}
+
+/// Asks both servers and describes how their replies differ.
+fn compare_example(pair: &mut Pair, example: &Example) -> Option<String> {
+    if NOT_RUN_HERE.contains(&&*example.word(0)) {
+        return None;
+    }
+    let (ours, theirs) = pair.both(&example.send);
+    let (how, ours, theirs) = match example.cursor_place() {
+        Some(place) if !ours.is_error() && !theirs.is_error() => {
+            // Each server cuts an iteration where it likes: what it gives to the end is compared.
+            let (before, after) = (&example.send[..place], &example.send[place + 1..]);
+            let pairs = ["HSCAN", "ZSCAN"].contains(&&*example.word(0));
+            let [ours, theirs] = pair.each(|client| whole_iteration(client, before, after, pairs));
+            (How::Exact, ours, theirs)
+        }
+        _ => (example.how(), ours, theirs),
+    };
+    let why = compare::difference(&example.send, &how, &ours, &theirs)?;
+    let line = example.send.iter().map(|word| word.escape_ascii().to_string()).collect::<Vec<_>>().join(" ");
+    Some(format!("{:?} {line}: {why}", pair.protocol))
+}
+
+/// What an iteration from its start gives, sorted: what members and values it tells of is compared, not their order.
+fn whole_iteration(client: &mut harness::Client, before: &[Vec<u8>], after: &[Vec<u8>], pairs: bool) -> Value {
+    match iterate(client, before, after, pairs) {
+        Ok(found) => Value::Array(found.into_iter().map(Value::Array).collect()),
+        Err(error) => error,
+    }
+}
+
+impl Example {
+    /// A word in upper case; empty if there are fewer.
+    fn word(&self, place: usize) -> String {
+        self.send.get(place).map(|word| String::from_utf8_lossy(word).to_uppercase()).unwrap_or_default()
+    }
+
+    /// Where the cursor of an iteration stands.
+    fn cursor_place(&self) -> Option<usize> {
+        match &*self.word(0) {
+            "SCAN" => Some(1),
+            "SSCAN" | "HSCAN" | "ZSCAN" => Some(2),
+            _ => None,
+        }
+    }
+
+    fn how(&self) -> How {
+        let first = &*self.word(0);
+        let both = format!("{first} {}", self.word(1));
+        let is_by_kind = |name: &&str| *name == first || *name == both;
+        // A container's HELP tells of the subcommands that there are.
+        if self.word(1) == "HELP" || COMPARED_BY_KIND.iter().any(|(_, names)| names.iter().any(is_by_kind)) {
+            return How::Kind;
+        }
+        match first {
+            "HGETALL" => How::Pairs,
+            _ if BY_CHANCE.contains(&first) => How::Size,
+            _ if UNORDERED.contains(&first) => How::Unordered,
+            _ if TIMES.contains(&first) => How::Time(if first.starts_with('P') { 2000 } else { 2 }),
+            _ => How::Exact,
+        }
+    }
 }
 
 fn declared_examples() -> Vec<Example> {
@@ -114,39 +228,6 @@ fn parse(line: &str) -> Example {
     let words = object["send"].as_array().unwrap_or_else(|| panic!("no words to send: {line}"));
     Example {
         command: object["command"].as_str().unwrap_or_else(|| panic!("no command: {line}")).to_owned(),
-        send: words.iter().map(|word| word.as_str().expect("words are strings").to_owned()).collect(),
-        reply: object["reply"].as_str().map(str::to_owned),
-    }
-}
-
-/// How the replies differ; a command that Redis 7.0 does not know is judged by its declared reply alone.
-fn difference(example: &Example, first: &str, ours: &Value, theirs: &Value) -> Option<String> {
-    let unknown = ["ERR unknown command", "ERR unknown subcommand"];
-    if matches!(theirs, Value::Error(text) if unknown.iter().any(|start| text.starts_with(start))) {
-        let declared = example.reply.as_deref()?;
-        return (format!("{ours:?}") != declared && plain(ours) != declared).then(|| format!("declared is {declared}"));
-    }
-    // A container's HELP tells of the subcommands that there are.
-    let is_help = example.send.get(1).is_some_and(|word| word.eq_ignore_ascii_case("HELP"));
-    if is_help || TELLS_OF_THE_SERVER.contains(&first) {
-        let same_kind = std::mem::discriminant(ours) == std::mem::discriminant(theirs);
-        return (!same_kind).then(|| "another kind of reply".into());
-    }
-    let how = match first {
-        "HGETALL" => How::Pairs,
-        _ if UNORDERED.contains(&first) => How::Unordered,
-        _ if TIMES.contains(&first) => How::Time(if first.starts_with('P') { 2000 } else { 2 }),
-        _ => How::Exact,
-    };
-    compare::difference(first, &how, ours, theirs)
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Simple(text) | Value::Error(text) => text.clone(),
-        Value::Integer(number) => number.to_string(),
-        Value::Bulk(_) | Value::Verbatim(..) | Value::Double(_) => value.text(),
-        value if value.is_nil() => "nil".into(),
-        other => format!("{other:?}"),
+        send: words.iter().map(|word| word.as_str().expect("words are strings").into()).collect(),
     }
 }

@@ -15,6 +15,7 @@ mod differential;
 mod disk;
 mod figures;
 mod ledger;
+mod long_log;
 mod memory;
 mod power;
 mod startup;

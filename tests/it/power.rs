@@ -61,18 +61,31 @@ fn a_flipped_byte_in_what_was_synced_is_refused_with_its_place() {
     }
     server.kill9();
 
-    let marker = b"a value that is looked for, number 100;";
-    let (path, place) = find(&server.directory(), marker).expect("the log holds what was just written");
+    let marker = |n: u32| format!("a value that is looked for, number {n};");
+    let place_of = |n| find(&server.directory(), marker(n).as_bytes()).expect("the log holds what was just written");
+    let (path, place) = place_of(100);
+    let (path_before, place_before) = place_of(99);
+    assert_eq!(path, path_before, "neighbours are in one file");
     let file = File::options().read(true).write(true).open(&path).expect("the log can be written");
     file.write_all_at(b"A", place).expect("a byte can be changed");
     let why = server.try_start().expect_err("a damaged log must be refused");
     assert!(why.contains("did not start: it ended"), "{why}");
     let name = path.file_name().expect("a file").to_string_lossy().into_owned();
-    assert!(server.log().contains(&name), "the message does not name {name}:\n{}", server.log_tail());
+    // The frame begins behind the value of the one before and ahead of its own.
+    let begins = place_before + marker(99).len() as u64..=place;
+    let named =
+        place_named(&server.log(), &name).unwrap_or_else(|| panic!("no place in {name}:\n{}", server.log_tail()));
+    assert!(begins.contains(&named), "byte {named} of {name} is named, the frame begins in {begins:?}");
 
     file.write_all_at(b"a", place).expect("a byte can be changed");
     server.start();
     assert_eq!(server.client().must(&["GET", "key:199"]).text(), "a value that is looked for, number 199;");
+}
+
+/// The byte of a file of the log at which a message says that a frame cannot be read.
+fn place_named(log: &str, file: &str) -> Option<u64> {
+    let (_, after) = log.split_once(&format!("{file} at byte "))?;
+    after.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// Cuts the power again and again; an error says what was lost. Without syncs they claim success and do nothing.
@@ -237,11 +250,11 @@ impl Undo {
             let file = undo.files.entry(inode).or_default();
             match kind {
                 1 => {
-                    let bytes = (word(6) == 1).then(|| {
-                        let mut bytes = vec![0; PAGE_BYTES as usize];
-                        reader.read_exact(&mut bytes).expect("a page follows its record");
-                        bytes
-                    });
+                    let mut bytes = (word(6) == 1).then(|| vec![0; PAGE_BYTES as usize]);
+                    // The kill may have cut the last record, whose page was then not written to yet either.
+                    if bytes.as_mut().is_some_and(|bytes| reader.read_exact(bytes).is_err()) {
+                        break;
+                    }
                     let old = OldPage { generation, written_at: at, file_bytes: word(5), bytes };
                     file.pages.entry(word(3)).or_default().push(old);
                 }

@@ -45,9 +45,7 @@ impl Pair {
         match plan {
             Plan::One(step) => self.step(step, tally).map(drop),
             Plan::Select(database) => self.select(*database, tally),
-            Plan::Transaction { watch, disturbance, steps, discard } => {
-                self.transaction(watch.as_deref(), disturbance.as_ref(), steps, *discard, other, tally)
-            }
+            Plan::Transaction { .. } => self.transaction(plan, other, tally),
             Plan::Pick { words, kind, key } => self.pick(words, *kind, key, tally),
             Plan::Scan { before, after, pairs } => self.scan(before, after, *pairs, tally),
             Plan::ShortExpiry { words, then } => {
@@ -67,6 +65,11 @@ impl Pair {
             panic!("millpond: {error} after {}", words.join(" "))
         });
         (ours, self.redis.reply().expect("redis answers"))
+    }
+
+    /// Does the same with both clients, Millpond's first.
+    pub fn each<T>(&mut self, mut work: impl FnMut(&mut Client) -> T) -> [T; 2] {
+        [work(&mut self.millpond), work(&mut self.redis)]
     }
 
     /// Compares all that is stored in the selected databases, key by key.
@@ -97,10 +100,10 @@ impl Pair {
     fn compare_key(&mut self, key: &[u8]) -> Outcome {
         let mut check = |words: &[&[u8]], how: How| {
             let (ours, theirs) = self.both(words);
-            let command = String::from_utf8_lossy(words[0]).into_owned();
-            match difference(&command, &how, &ours, &theirs) {
+            let words = words.iter().map(|word| word.to_vec()).collect::<Vec<_>>();
+            match difference(&words, &how, &ours, &theirs) {
                 None => Ok(theirs),
-                Some(found) => Err(format!("{command} {}\n{found}", key.escape_ascii())),
+                Some(found) => Err(format!("{}\n{found}", show(&words))),
             }
         };
         let kind = check(&[b"TYPE", key], How::Exact)?.text();
@@ -118,10 +121,10 @@ impl Pair {
     }
 
     fn step(&mut self, step: &Step, tally: &mut Tally) -> Result<Value, String> {
-        let command = tally.note(self, &step.words);
+        tally.note(self, &step.words);
         let (ours, theirs) = self.both(&step.words);
         tally.count(&theirs);
-        match difference(&command, &step.how, &ours, &theirs) {
+        match difference(&step.words, &step.how, &ours, &theirs) {
             None => Ok(theirs),
             Some(found) => Err(format!("{}\n{found}", show(&step.words))),
         }
@@ -134,15 +137,8 @@ impl Pair {
         Ok(())
     }
 
-    fn transaction(
-        &mut self,
-        watch: Option<&[u8]>,
-        disturbance: Option<&Step>,
-        steps: &[Step],
-        discard: bool,
-        other: &mut Pair,
-        tally: &mut Tally,
-    ) -> Outcome {
+    fn transaction(&mut self, plan: &Plan, other: &mut Pair, tally: &mut Tally) -> Outcome {
+        let Plan::Transaction { watch, disturbance, unwatch, steps, discard } = plan else { return Ok(()) };
         let plain = |words: &[&[u8]]| Step { words: words.iter().map(|word| word.to_vec()).collect(), how: How::Exact };
         if let Some(key) = watch {
             self.step(&plain(&[b"WATCH", key]), tally)?;
@@ -150,19 +146,22 @@ impl Pair {
         if let Some(step) = disturbance {
             other.step(step, tally)?;
         }
+        if *unwatch {
+            self.step(&plain(&[b"UNWATCH"]), tally)?;
+        }
         self.step(&plain(&[b"MULTI"]), tally)?;
-        let mut hows = Vec::new();
+        let mut queued = Vec::new();
         for step in steps {
-            let command = tally.note(self, &step.words);
+            tally.note(self, &step.words);
             let (ours, theirs) = self.both(&step.words);
-            if let Some(found) = difference(&command, &How::Exact, &ours, &theirs) {
+            if let Some(found) = difference(&step.words, &How::Exact, &ours, &theirs) {
                 return Err(format!("in MULTI: {}\n{found}", show(&step.words)));
             }
             if theirs == Value::Simple("QUEUED".into()) {
-                hows.push(step.how.clone());
+                queued.push(step.clone());
             }
         }
-        if discard {
+        if *discard {
             return self.step(&plain(&[b"DISCARD"]), tally).map(drop);
         }
         let transaction = steps.iter().map(|step| show(&step.words)).collect::<Vec<_>>().join("\n  ");
@@ -172,7 +171,7 @@ impl Pair {
             Value::Array(replies) => replies.iter().for_each(|reply| tally.count_queued(reply)),
             reply => tally.count(reply),
         }
-        match difference("EXEC", &How::Each(hows), &ours, &theirs) {
+        match difference(&[b"EXEC".to_vec()], &How::Each(queued), &ours, &theirs) {
             None => Ok(()),
             Some(found) => Err(format!("MULTI\n  {transaction}\nEXEC\n{found}")),
         }
@@ -219,7 +218,7 @@ impl Pair {
     }
 
     fn scan(&mut self, before: &[Vec<u8>], after: &[Vec<u8>], pairs: bool, tally: &mut Tally) -> Outcome {
-        let command = tally.note(self, before);
+        tally.note(self, before);
         let ours = iterate(&mut self.millpond, before, after, pairs);
         let theirs = iterate(&mut self.redis, before, after, pairs);
         let first = theirs.as_ref().err().cloned().unwrap_or(Value::Integer(1));
@@ -227,7 +226,7 @@ impl Pair {
         let same = match (&ours, &theirs) {
             (Ok(ours), Ok(theirs)) => {
                 let as_array = |found: &BTreeSet<Vec<Value>>| Value::Array(found.iter().flatten().cloned().collect());
-                difference(&command, &How::Pairs, &as_array(ours), &as_array(theirs)).is_none()
+                difference(before, &How::Pairs, &as_array(ours), &as_array(theirs)).is_none()
             }
             (Err(ours), Err(theirs)) => ours == theirs,
             _ => false,
@@ -237,14 +236,13 @@ impl Pair {
 }
 
 impl Tally {
-    fn note(&mut self, pair: &Pair, words: &[Vec<u8>]) -> String {
+    fn note(&mut self, pair: &Pair, words: &[Vec<u8>]) {
         let command = String::from_utf8_lossy(&words[0]).to_uppercase();
-        *self.by_name.entry(command.clone()).or_default() += 1;
+        *self.by_name.entry(command).or_default() += 1;
         self.recent.push_back(format!("[{:?} db{}] {}", pair.protocol, pair.database, show(words)));
         if self.recent.len() > 25 {
             self.recent.pop_front();
         }
-        command
     }
 
     fn count(&mut self, reply: &Value) {
@@ -258,7 +256,8 @@ impl Tally {
     }
 }
 
-fn iterate(
+/// Iterates to the end; gives what was found, or the error that came instead.
+pub fn iterate(
     client: &mut Client,
     before: &[Vec<u8>],
     after: &[Vec<u8>],

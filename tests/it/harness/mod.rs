@@ -23,6 +23,11 @@ pub fn size_from_environment(name: &str, ordinary: u64) -> u64 {
     }
 }
 
+/// Whether `MILLPOND_TEST_ASSERT_TIMES=1` says that this machine does nothing else, so that times can be promised.
+pub fn times_are_asserted() -> bool {
+    std::env::var("MILLPOND_TEST_ASSERT_TIMES").is_ok_and(|text| text == "1")
+}
+
 /// Reads the machine's monotonic clock, the one that the power-loss shim stamps its records with.
 pub fn monotonic_now() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -18,6 +18,9 @@ const START_WAIT_MAX: Duration = Duration::from_secs(120);
 const STOP_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Enough for a panic with its backtrace.
 const LOG_LINES_SHOWN: usize = 80;
+/// What the log says when the server listens.
+const READY: &str = "INFO ready ";
+const READY_REDIS: &str = "Ready to accept connections";
 /// Another program may take a port between its being found free and its being used.
 const PORTS_TRIED: usize = 3;
 
@@ -68,7 +71,10 @@ impl Server {
             Program::Millpond => flags.iter().map(|flag| (*flag).to_owned()).collect(),
             Program::Redis => as_redis_flags(flags),
         };
-        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut environment: Vec<(String, String)> =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        // Redis' SORT ALPHA goes by the locale.
+        environment.push(("LC_ALL".to_owned(), "C".to_owned()));
         Server { program, binary, flags, environment, home, port: free_port(), child: None }
     }
 
@@ -167,14 +173,23 @@ impl Server {
         Err(format!("no free port in {PORTS_TRIED} tries\n{}", self.log_tail()))
     }
 
-    /// Starts the stopped server and kills it while it is still recovering, or soon after.
-    pub fn start_and_kill_after(&mut self, time: Duration) {
+    /// Starts the stopped server and kills it some time after its log says that it has come so far. Gives whether that was
+    /// before it listened.
+    pub fn start_and_kill_at(&mut self, stage: &str, later: Duration) -> bool {
         assert!(self.child.is_none(), "the server is running already");
+        let before = self.log().lines().count();
+        let said = |text: &str| self.log().lines().skip(before).any(|line| line.contains(text));
         let mut child = self.spawn();
-        thread::sleep(time);
+        let began = Instant::now();
+        let is_there = || said(stage) || said(READY) || self.program == Program::Redis;
+        while !is_there() && began.elapsed() < START_WAIT_MAX && child.try_wait().is_ok_and(|status| status.is_none()) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        thread::sleep(later);
         // It may have refused to start by itself; the start that follows tells.
         let _ = child.kill();
         let _ = child.wait();
+        !said(READY) && !said(READY_REDIS)
     }
 
     /// Kills and starts again.
