@@ -11,7 +11,7 @@ use std::fs::File;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use fjall::compaction::{Fifo, Leveled};
@@ -50,6 +50,10 @@ const CHUNK_SHELVES: u64 = 8;
 /// space keeps no journal alive. The smallest value that fjall takes.
 const JOURNAL_BYTES_MAX: u64 = 64 << 20;
 
+/// After so many bytes of rows all memtables are flushed, so that a start has few rows of the journal to put back, and few
+/// versions of one row to pass over: the same rows are written again at every checkpoint.
+const ROWS_BYTES_UNFLUSHED_MAX: u64 = 4 << 20;
+
 /// One thread flushes and compacts. With two, fjall keeps one free for flushes and it spins while the other compacts.
 const WORKER_THREADS: usize = 1;
 
@@ -70,6 +74,8 @@ struct Opened {
     database: Database,
     spaces: Vec<Keyspace>,
     shelves: Vec<Keyspace>,
+    /// Bytes of rows since the memtables were flushed last.
+    unflushed_bytes: AtomicU64,
 }
 
 impl FjallStore {
@@ -133,13 +139,16 @@ impl Store for FjallStore {
         assert_keys(&writes);
         self.write("committing rows", |opened| {
             let mut batch = opened.database.batch().durability(Some(PersistMode::SyncAll));
+            let mut bytes = 0;
             for write in writes {
+                bytes += write.bytes();
                 match write {
                     Write::Put { space, key, value } => batch.insert(opened.space(space), key, value),
                     Write::Delete { space, key } => batch.remove(opened.space(space), key),
                 }
             }
-            batch.commit()
+            batch.commit()?;
+            opened.flush_now_and_then(bytes)
         })
     }
 
@@ -238,7 +247,22 @@ impl Opened {
             .collect::<Result<_, _>>()?;
         // fjall syncs what is in a new keyspace, but not that the keyspace is there.
         File::open(directory.join("keyspaces"))?.sync_all()?;
-        Ok(Opened { database, spaces, shelves })
+        // What a start had to put back counts, or a server that is killed again and again would never flush it.
+        let opened = Opened { database, spaces, shelves, unflushed_bytes: AtomicU64::new(0) };
+        opened.flush_now_and_then(journal_bytes(directory))?;
+        Ok(opened)
+    }
+
+    /// Lets the worker flush all memtables of rows once enough has been written.
+    fn flush_now_and_then(&self, bytes: u64) -> Result<(), fjall::Error> {
+        if self.unflushed_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes < ROWS_BYTES_UNFLUSHED_MAX {
+            return Ok(());
+        }
+        self.unflushed_bytes.store(0, Ordering::Relaxed);
+        for space in &self.spaces {
+            space.rotate_memtable()?;
+        }
+        Ok(())
     }
 
     fn space(&self, space: Space) -> &Keyspace {

@@ -89,6 +89,12 @@ impl Write {
         Write::Delete { space, key: key.into() }
     }
 
+    /// What it adds to a journal, about.
+    pub fn bytes(&self) -> u64 {
+        let value = if let Write::Put { value, .. } = self { value.len() } else { 0 };
+        (self.key().len() + value) as u64
+    }
+
     fn key(&self) -> &[u8] {
         match self {
             Write::Put { key, .. } | Write::Delete { key, .. } => key,
