@@ -54,6 +54,27 @@
 //! dozen bytes stays. Pops that come near read ahead; a batch whose chunks are all used up is dropped as a file. So a job
 //! is written twice at the most, once to the log and once to the store, however long it waits.
 //!
+//! # Jobs and rules
+//!
+//! A list whose key is that of a queue holds jobs, and people make *rules* about jobs: blackholes take them out, pauses hold
+//! them. Rules are fields of a hash in a database of the server's own, which no client can select, so log, checkpoint and
+//! recovery treat them as data; in memory they stand compiled in [`sched::Scheduler`]. A queue without rules costs a push
+//! and a pop one comparison.
+//!
+//! A push asks the rules about each job, and what one takes never gets into the list. A pop passes over what may not go: it
+//! leaves it where it is and takes an item from behind it by its ordinal. What is known to be held at an end is an interval
+//! of ordinals, so the next pop goes on behind it, and a pop that has looked at enough jobs leaves the rest to the sweeper.
+//!
+//! The sweeper (`shard/sweeper.rs`) runs between commands. A thread looks at chunks with a copy of the rules and says which
+//! ordinals a rule takes; a turn takes those out that are still there, a bounded number, together with their counts, in one
+//! frame. A chunk that was looked at says so, and is not looked at again for the same rules. When a chunk of jobs goes to
+//! the store, a summary of what it holds stays with its reference: sweeps, searches and statistics read the summaries and
+//! only those chunks that the summaries do not decide.
+//!
+//! How many jobs went into a queue, were popped and were removed follows from the effects on its list; the table of queues
+//! ([`keyspace::queue`]) keeps these counts for longer than a list lives, and saves them as of one frame with each batch of
+//! a checkpoint.
+//!
 //! # Log and store
 //!
 //! [`log`] carries opaque frames, numbered without gaps, in segments that are made ahead and used again. It knows what is
@@ -67,10 +88,11 @@
 //! # Who imports whom
 //!
 //! ```text
-//! main ─▶ server ─▶ shard ─▶ command ─▶ keyspace ─▶ log, store
+//! main ─▶ server ─▶ shard ─▶ command ─▶ keyspace ─▶ log, store, job
+//!                               ├─▶ sched ───▶ job   rules, and what they make of a job; what a payload says
 //!                               ├─▶ script     Lua 5.1 and the stock scripts that run natively; knows no keys
 //!                               └─▶ session    what one client has set
-//! everybody may use: clock, logging, metrics, resp, settings
+//! everybody may use: clock, glob, logging, metrics, resp, settings
 //! ```
 //!
 //! `tests/it/tidy.rs` refuses any other import. Note what is absent. `log` and `store` know nothing of Redis. `keyspace`
@@ -97,11 +119,14 @@
 
 pub mod clock;
 pub mod command;
+pub mod glob;
+pub mod job;
 pub mod keyspace;
 pub mod log;
 pub mod logging;
 pub mod metrics;
 pub mod resp;
+pub mod sched;
 pub mod script;
 pub mod server;
 pub mod session;

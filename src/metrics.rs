@@ -248,6 +248,8 @@ metrics! {
         keyspace_hits: Counter, "keys", "keyspace_hits";
         /// Look-ups by reading commands that found no key.
         keyspace_misses: Counter, "keys", "keyspace_misses";
+        /// Jobs that the sweeper has taken out of queues because rules said so.
+        jobs_swept: Counter, "jobs", "jobs_swept";
         /// Channels that somebody subscribes to.
         pubsub_channels: Gauge, "channels", "pubsub_channels";
         /// Patterns that somebody subscribes to.

@@ -26,6 +26,9 @@ pub const CATEGORIES: &[&str] = &[
     "connection",
     "transaction",
     "scripting",
+    "job",
+    "jobread",
+    "jobadmin",
 ];
 
 /// Of the group `generic`, but not about keys of any type.
@@ -69,6 +72,9 @@ fn is_in(command: &Command, category: &str) -> bool {
         "connection" => is_group(Group::Connection) || CONNECTION_TOO.contains(&name),
         "transaction" => is_group(Group::Transactions),
         "scripting" => is_group(Group::Scripting),
+        "job" => command.group == Group::Job,
+        "jobread" => command.group == Group::Job && command.has(Flag::ReadOnly),
+        "jobadmin" => command.group == Group::Job && command.has(Flag::Admin),
         _ => false,
     }
 }

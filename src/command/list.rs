@@ -7,6 +7,8 @@ use bytes::Bytes;
 use crate::keyspace::{Kind, List, Side, Slot};
 use crate::resp::{Error, Reply};
 
+use super::job::serve::{self, Pick};
+
 use super::argument::{COUNT_NOT_POSITIVE, NUMKEYS_NOT_POSITIVE, counted_keys, integer, is, not_negative, range};
 use super::limit::check_value;
 use super::{Command, Context, Flag, Group, Keys, Outcome, Stop, Visitor, deadline, scan_list, wait_for};
@@ -313,6 +315,16 @@ fn push(context: &mut Context, request: &[Bytes], side: Side, create: bool) -> O
     for item in &request[2..] {
         check_value(context, item.len())?;
     }
+    if !serve::is_idle(context) {
+        let length = match &request[2..] {
+            [item] => serve::push(context, key, side, &[item], create)?,
+            items => {
+                let items: Vec<&[u8]> = items.iter().map(|item| &item[..]).collect();
+                serve::push(context, key, side, &items, create)?
+            }
+        };
+        return Ok(Reply::Integer(length as i64));
+    }
     let slot = match context.keys.find_kind(key, Kind::List)? {
         Some(slot) => slot,
         None if create => context.keys.create(key, Kind::List)?,
@@ -339,17 +351,50 @@ fn pop(context: &mut Context, request: &[Bytes], side: Side) -> Outcome {
         return Ok(if count.is_some() { Reply::NullArray } else { Reply::Null });
     };
     match count {
-        None => Ok(Reply::Bulk(take_one(context, slot, side)?)),
+        None => Ok(take_one(context, slot, side)?.map_or(Reply::Null, Reply::Bulk)),
         Some(0) => Ok(Reply::Array(Vec::new())),
-        Some(count) => take(context, slot, side, count, None),
+        Some(count) => Ok(take_some(context, slot, side, count, None)?.unwrap_or(Reply::NullArray)),
     }
 }
 
-/// Pops one item.
-fn take_one(context: &mut Context, slot: Slot, side: Side) -> Result<Bytes, Stop> {
-    let item = Bytes::copy_from_slice(context.keys.list_end(slot, side)?);
-    context.keys.pop(slot, side, 1)?;
-    Ok(item)
+/// Pops one item; none if the rules of a queue let nothing go.
+fn take_one(context: &mut Context, slot: Slot, side: Side) -> Result<Option<Bytes>, Stop> {
+    match serve::pick(context, slot, side, 1)? {
+        Pick::Plain => {
+            let item = Bytes::copy_from_slice(context.keys.list_end(slot, side)?);
+            context.keys.pop(slot, side, 1)?;
+            Ok(Some(item))
+        }
+        Pick::Items(items) => {
+            let (ordinal, item) = items.into_iter().next().expect("a pick of items has one");
+            context.keys.take_items(slot, side, &[ordinal])?;
+            Ok(Some(item))
+        }
+        Pick::Nothing => Ok(None),
+    }
+}
+
+/// Pops up to `count` items; none if the rules of a queue let nothing go.
+fn take_some(
+    context: &mut Context,
+    slot: Slot,
+    side: Side,
+    count: u64,
+    key: Option<Bytes>,
+) -> Result<Option<Reply>, Stop> {
+    match serve::pick(context, slot, side, count)? {
+        Pick::Plain => take(context, slot, side, count, key).map(Some),
+        Pick::Items(items) => {
+            let ordinals: Vec<u64> = items.iter().map(|(ordinal, _)| *ordinal).collect();
+            context.keys.take_items(slot, side, &ordinals)?;
+            let items = Reply::Array(items.into_iter().map(|(_, item)| Reply::Bulk(item)).collect());
+            Ok(Some(match key {
+                None => items,
+                Some(key) => Reply::Array(vec![Reply::Bulk(key), items]),
+            }))
+        }
+        Pick::Nothing => Ok(None),
+    }
 }
 
 /// Pops up to `count` items. With a key, answers it before them.
@@ -561,10 +606,10 @@ fn trim(context: &mut Context, request: &[Bytes]) -> Outcome {
         return Ok(Reply::Ok);
     };
     if first > 0 {
-        context.keys.pop(slot, Side::Left, first)?;
+        context.keys.trim(slot, Side::Left, first)?;
     }
     if last + 1 < len {
-        context.keys.pop(slot, Side::Right, len - 1 - last)?;
+        context.keys.trim(slot, Side::Right, len - 1 - last)?;
     }
     Ok(Reply::Ok)
 }
@@ -723,30 +768,54 @@ fn move_item(
     timeout: Option<&Bytes>,
 ) -> Outcome {
     let until = timeout.map(|timeout| deadline(timeout, context.now)).transpose()?;
-    let Some(source_slot) = context.keys.find_kind(source, Kind::List)? else {
-        return match until {
-            Some(until) if context.may_block() => wait_for(context, std::slice::from_ref(source), Kind::List, until),
-            // Not an array, unlike what is answered when the time is over.
-            _ => Ok(Reply::Null),
-        };
+    let nothing = |context: &mut Context| match until {
+        Some(until) if context.may_block() => wait_for(context, std::slice::from_ref(source), Kind::List, until),
+        // Not an array, unlike what is answered when the time is over.
+        _ => Ok(Reply::Null),
     };
-    let item = Bytes::copy_from_slice(context.keys.list_end(source_slot, from)?);
+    let Some(source_slot) = context.keys.find_kind(source, Kind::List)? else { return nothing(context) };
+    let picked = match serve::pick(context, source_slot, from, 1)? {
+        Pick::Plain => None,
+        Pick::Items(items) => items.into_iter().next(),
+        Pick::Nothing => return nothing(context),
+    };
+    let (ordinal, item) = match picked {
+        Some((ordinal, item)) => (Some(ordinal), item),
+        None => (None, Bytes::copy_from_slice(context.keys.list_end(source_slot, from)?)),
+    };
     let target = context.keys.find_kind(destination, Kind::List)?;
     if target == Some(source_slot) {
         // A list rotates in place: it must not die in between, or its expiry would be lost.
         if context.keys.list(source_slot).len() > 1 {
-            context.keys.pop(source_slot, from, 1)?;
+            take_at(context, source_slot, from, ordinal)?;
             context.keys.push(source_slot, to, &[&item])?;
         }
         return Ok(Reply::Bulk(item));
     }
-    let target = match target {
-        Some(slot) => slot,
-        None => context.keys.create(destination, Kind::List)?,
-    };
-    context.keys.push(target, to, &[&item])?;
-    context.keys.pop(source_slot, from, 1)?;
+    let is_working_list = serve::is_working_list(context, source_slot, target, destination)?;
+    if is_working_list || serve::is_idle(context) {
+        let target = match target {
+            Some(slot) => slot,
+            None => context.keys.create(destination, Kind::List)?,
+        };
+        context.keys.push(target, to, &[&item])?;
+        if is_working_list {
+            context.keys.mark_working(target)?;
+        }
+    } else {
+        serve::push(context, destination, to, &[&item], true)?;
+    }
+    take_at(context, source_slot, from, ordinal)?;
     Ok(Reply::Bulk(item))
+}
+
+/// Takes the item at an end, or the one that was picked.
+fn take_at(context: &mut Context, slot: Slot, side: Side, ordinal: Option<u64>) -> Result<(), Stop> {
+    let taken = match ordinal {
+        None => context.keys.pop(slot, side, 1),
+        Some(ordinal) => context.keys.take_items(slot, side, &[ordinal]),
+    };
+    Ok(taken?)
 }
 
 fn block_and_pop(context: &mut Context, request: &[Bytes], side: Side) -> Outcome {
@@ -754,8 +823,9 @@ fn block_and_pop(context: &mut Context, request: &[Bytes], side: Side) -> Outcom
     let until = deadline(timeout, context.now)?;
     for key in keys {
         let Some(slot) = context.keys.find_kind(key, Kind::List)? else { continue };
-        let item = take_one(context, slot, side)?;
-        return Ok(Reply::Array(vec![Reply::Bulk(key.clone()), Reply::Bulk(item)]));
+        if let Some(item) = take_one(context, slot, side)? {
+            return Ok(Reply::Array(vec![Reply::Bulk(key.clone()), Reply::Bulk(item)]));
+        }
     }
     wait_for(context, keys, Kind::List, until)
 }
@@ -775,7 +845,9 @@ fn pop_many(context: &mut Context, request: &[Bytes], at: usize, timeout: Option
     let until = timeout.map(|timeout| deadline(timeout, context.now)).transpose()?;
     for key in keys {
         let Some(slot) = context.keys.find_kind(key, Kind::List)? else { continue };
-        return take(context, slot, side, count, Some(key.clone()));
+        if let Some(reply) = take_some(context, slot, side, count, Some(key.clone()))? {
+            return Ok(reply);
+        }
     }
     match until {
         None => Ok(Reply::NullArray),

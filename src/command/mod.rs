@@ -13,9 +13,10 @@ mod declare;
 mod document;
 mod expiry;
 pub mod generic;
-pub mod glob;
+
 pub mod hash;
 mod help;
+pub mod job;
 pub mod limit;
 pub mod list;
 mod long_double;
@@ -51,19 +52,20 @@ use crate::keyspace::list::ChunkAt;
 use crate::keyspace::{Keyspace, Miss, Missing, ObjectId};
 use crate::metrics::Metrics;
 use crate::resp::{Error, Reply};
+use crate::sched::Scheduler;
 use crate::script::Engine;
 use crate::session::{ClientId, Session};
 use crate::settings::Settings;
 
 pub use declare::{Command, Flag, Group, Keys};
 pub use document::{documentation, examples};
-pub use room::{FULL_OF_KEYS, may_fill_keys, may_need_room};
+pub use room::{FULL_OF_KEYS, disk_is_low, is_served_from_reserve, may_fill_keys, may_need_room};
 pub use run::run_through;
 pub use server::diagnosis::check_protected;
 pub use table::{by_name, find, table};
 pub use transaction::{drop_transaction, is_immediate, queue_in_transaction};
 pub use wait::{Wait, deadline, wait_for};
-pub use walk::{Step, Visitor, Walk, scan_list};
+pub use walk::{Step, Visitor, Walk, scan_list, walk_pieces};
 
 /// The Redis whose behaviour is followed: HELLO and INFO tell it to clients that compare versions.
 pub const REDIS_VERSION: &str = "7.2.4";
@@ -107,6 +109,7 @@ impl From<Miss> for Stop {
 pub struct Context<'a> {
     pub now: Now,
     pub keys: &'a mut Keyspace,
+    pub jobs: &'a mut Scheduler,
     pub session: &'a mut Session,
     pub host: &'a mut dyn Host,
     pub random: &'a mut StdRng,
@@ -129,6 +132,20 @@ impl Context<'_> {
     pub fn may_block(&self) -> bool {
         self.within == Within::Nothing
     }
+}
+
+/// How far the sweeper has come with a rule.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SweepState {
+    /// It is not done yet.
+    pub sweeping: bool,
+    /// Jobs that were looked at or passed over, of how many.
+    pub swept: u64,
+    pub of: u64,
+    /// Jobs in chunks that need not be read, since their summaries told.
+    pub skipped: u64,
+    /// The version of the rules that the sweeper knows of.
+    pub seen_version: u64,
 }
 
 /// What commands ask of the server around the data. The shard is it.
@@ -166,6 +183,8 @@ pub trait Host {
     fn fetch_now(&mut self, keys: &mut Keyspace, missing: &[Missing]) -> Result<(), Error>;
     /// Reads a chunk on the spot without keeping it.
     fn load_chunk(&mut self, object: ObjectId, at: ChunkAt) -> Result<Arc<Chunk>, Error>;
+    /// How far the sweeper has come with a rule.
+    fn sweep_of(&self, database: usize, rule: u64) -> SweepState;
     /// Stops the server after this turn.
     fn shut_down(&mut self);
     /// Sleeps inside the turn: DEBUG SLEEP.

@@ -6,7 +6,9 @@ use crate::resp::{Error, Reply};
 use crate::session::Session;
 
 use super::container::{container, help_of, wrong_form};
-use super::{Command, Context, Flag, Group, Keys, Outcome, glob};
+use crate::glob;
+
+use super::{Command, Context, Flag, Group, Keys, Outcome};
 
 /// What one client may listen to. Redis has no limit; without one, a client's names would be memory that no share counts.
 const SUBSCRIPTIONS_MAX: usize = 65_536;

@@ -2,16 +2,19 @@
 
 use bytes::Bytes;
 
-use crate::keyspace::Keyspace;
+use crate::keyspace::{Disk, Keyspace, Side};
 use crate::resp::Error;
 use crate::session::Session;
 
-use super::{Command, Flag, Group, find, scripting};
+use super::{Command, Context, Flag, Group, find, scripting};
 
 /// What is told to whom would add to keys that fill their share.
 pub const FULL_OF_KEYS: Error = Error::constant(
     "OOM command not allowed: keys fill their share of maxmemory. Lists can still be pushed to and popped",
 );
+
+/// A longer request adds more than what workers write around a job.
+const BOOKKEEPING_BYTES_MAX: usize = 4096;
 
 /// Tells whether a request may need memory or disk, so that it has to wait while the store is behind: EXEC for what is
 /// queued, and most scripts, included.
@@ -25,9 +28,62 @@ pub fn may_fill_keys(session: &Session, command: &Command, request: &[Bytes]) ->
     any(session, command, request, fills_keys)
 }
 
-/// Refuses a script's call that would add to keys which fill their share. Only before the script's first write, as in
-/// Redis: one that has written cannot be taken back.
-pub(super) fn check_call(keys: &Keyspace, command: &Command, request: &[Bytes]) -> Result<(), Error> {
+/// Tells whether the disk reserve is for this: pops, deletes and what workers write around their jobs, hand-backs, retries.
+/// New jobs and large values are what fills a disk. When even the reserve is nearly used up (`scarce`), only jobs that
+/// left a queue lately are taken.
+pub fn is_served_from_reserve(keys: &Keyspace, session: &Session, command: &Command, request: &[Bytes]) -> bool {
+    if command.name != "exec" {
+        return serves(keys, command, request);
+    }
+    let queue = session.transaction.as_ref().map_or(&[][..], |transaction| &transaction.queue);
+    queue.iter().all(|queued| serves(keys, find(queued).expect("what was queued was found before"), queued))
+}
+
+/// What is told to whom would add to a disk that is nearly full.
+pub fn disk_is_low(reserve_bytes: u64) -> Error {
+    Error::new(format!(
+        "OOM command not allowed: less than disk-reserve ({reserve_bytes} bytes) is free on the disk. Jobs can still be taken"
+    ))
+}
+
+fn serves(keys: &Keyspace, command: &Command, request: &[Bytes]) -> bool {
+    // A script is refused when it comes to a call that the reserve is not for.
+    if !adds_data(command, request) {
+        return true;
+    }
+    let is_small = request.iter().map(Bytes::len).sum::<usize>() <= BOOKKEEPING_BYTES_MAX;
+    match command.name {
+        "lpush" | "lpushx" => hands_back(keys, &request[1], Side::Left, &request[2..]),
+        "rpush" | "rpushx" => hands_back(keys, &request[1], Side::Right, &request[2..]),
+        "zadd" => {
+            // What is no JSON object is no job, such as the moments of resque-scheduler.
+            let is_job = |member: &Bytes| member.starts_with(b"{");
+            request[2..].iter().all(|word| !is_job(word) && is_small || keys.handbacks.is_one(word, keys.now_ms()))
+        }
+        "sort" | "copy" => false,
+        _ if command.group == Group::List => false,
+        _ => keys.disk < Disk::Scarce && is_small,
+    }
+}
+
+/// Tells whether a push gives back what was taken: it is at the end that workers pop from, it is to where failed jobs are
+/// kept, or all of its jobs left a list or set lately.
+fn hands_back(keys: &Keyspace, key: &[u8], side: Side, items: &[Bytes]) -> bool {
+    let name = key.rsplit(|byte| *byte == b':').next().unwrap_or_default();
+    let queue = keys.queues.find(keys.selected(), key).and_then(|id| keys.queues.get(id));
+    queue.is_some_and(|queue| queue.popped == Some(side))
+        || name == b"failed"
+        || name.ends_with(b"_failed")
+        || items.iter().all(|item| keys.handbacks.is_one(item, keys.now_ms()))
+}
+
+/// Refuses a script's call that would add to keys which fill their share, or to a disk that is nearly full. Only before the
+/// script's first write, as in Redis: one that has written cannot be taken back.
+pub(super) fn check_call(context: &Context, command: &Command, request: &[Bytes]) -> Result<(), Error> {
+    let keys = &*context.keys;
+    if keys.disk > Disk::Roomy && !serves(keys, command, request) {
+        return Err(disk_is_low(context.host.settings().disk_reserve_bytes));
+    }
     if keys.memory.is_full_of_keys() && fills_keys(command, request) { Err(FULL_OF_KEYS) } else { Ok(()) }
 }
 

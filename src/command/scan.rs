@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::resp::{Error, Reply};
 
 use super::argument::{integer, is};
-use super::glob;
+use crate::glob;
 
 /// How many elements one call looks at if it does not say.
 const COUNT_DEFAULT: usize = 10;

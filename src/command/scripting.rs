@@ -341,7 +341,7 @@ impl Calls<'_, '_> {
             return Err(READ_ONLY.into());
         }
         if !self.flags.allow_oom && !self.has_written() {
-            room::check_call(self.context.keys, command, request)?;
+            room::check_call(self.context, command, request)?;
         }
         let tells = command.has(Flag::PubSub) || command.has(Flag::Admin);
         if self.is_probe && tells {

@@ -93,7 +93,7 @@ fn call(context: &mut Context, name: &'static str, key: &Bytes, words: &[&[u8]])
     request.push(Bytes::from_static(name.as_bytes()));
     request.push(key.clone());
     request.extend(words.iter().map(|word| Bytes::copy_from_slice(word)));
-    room::check_call(context.keys, command, &request)?;
+    room::check_call(context, command, &request)?;
     context.keys.counts.count_look_ups(command.has(Flag::ReadOnly));
     (command.run)(context, &request)
 }

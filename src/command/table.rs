@@ -3,11 +3,12 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
+use hashbrown::HashTable;
 
 use crate::resp::Error;
 
 use super::{
-    Command, bitmap, connection, generic, hash, list, pubsub, scripting, server, set, string, transaction, zset,
+    Command, bitmap, connection, generic, hash, job, list, pubsub, scripting, server, set, string, transaction, zset,
 };
 
 /// The families; each declares its commands beside their code.
@@ -62,7 +63,8 @@ struct Entry {
 }
 
 static TABLE: LazyLock<Vec<Entry>> = LazyLock::new(|| {
-    let mut commands: Vec<&'static Command> = FAMILIES.iter().flat_map(|family| family.iter()).collect();
+    let families = FAMILIES.iter().chain(job::FAMILIES);
+    let mut commands: Vec<&'static Command> = families.flat_map(|family| family.iter()).collect();
     commands.sort_by_key(|command| command.name);
     let is_container = |name| commands.iter().any(|other| other.parent().is_some_and(|(parent, _)| parent == name));
     commands
@@ -81,9 +83,23 @@ pub fn by_name(name: &[u8]) -> Option<&'static Command> {
     entry(name).map(|entry| entry.command)
 }
 
+/// The places of all names by their hash, since every request asks for one: twice as many places as names at least.
+static PLACES: LazyLock<HashTable<&'static Entry>> = LazyLock::new(|| {
+    let mut places = HashTable::with_capacity(TABLE.len() * 2);
+    for entry in TABLE.iter() {
+        places.insert_unique(hash_of(entry.command.name.as_bytes()), entry, |entry| {
+            hash_of(entry.command.name.as_bytes())
+        });
+    }
+    places
+});
+
 fn entry(name: &[u8]) -> Option<&'static Entry> {
-    let at = TABLE.binary_search_by_key(&name, |entry| entry.command.name.as_bytes()).ok()?;
-    Some(&TABLE[at])
+    PLACES.find(hash_of(name), |entry| entry.command.name.as_bytes() == name).copied()
+}
+
+fn hash_of(name: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(name)
 }
 
 /// Finds the command of a request and checks the number of its arguments.

@@ -10,17 +10,21 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use crate::clock::Now;
+use crate::job::Queues;
 use crate::keyspace::chunk::Chunk;
 use crate::keyspace::list::ChunkAt;
 use crate::keyspace::{Budget, Keyspace, Missing, ObjectId, Sizes};
 use crate::metrics::Metrics;
 use crate::resp::{Error, Protocol, Reply, encode, split_words};
+use crate::sched::Scheduler;
 use crate::script::Engine;
 use crate::session::{ClientId, Peer, Session};
 use crate::settings::{Profile, Settings};
 
 use super::testing_disk::Disk;
-use super::{Context, Host, Stop, Within, find, glob};
+use crate::glob;
+
+use super::{Context, Host, Stop, SweepState, Within, find};
 
 /// The time at which a test begins.
 pub const START_MS: u64 = 1_700_000_000_000;
@@ -28,6 +32,7 @@ pub const START_MS: u64 = 1_700_000_000_000;
 /// See the module.
 pub struct Bench {
     pub keys: Keyspace,
+    pub jobs: Scheduler,
     pub session: Session,
     pub host: FakeHost,
     pub random: StdRng,
@@ -44,8 +49,11 @@ impl Default for Bench {
             Sizes { chunk_bytes: 64 << 10, inline_bytes_max: 4 << 10, piece_bytes: 64 << 10, prefetch_bytes: 0 };
         let budget = Budget { objects_bytes: 64 << 20, spills_bytes: 64 << 20, batch_bytes: 8 << 20, evict_all: false };
         let settings = Settings::defaults(Profile::Ordinary);
+        let mut keys = Keyspace::new(16, sizes, budget);
+        keys.queues.names = Queues::parse(&settings.job_queues.join(" "), &settings.job_working_lists.join(" "));
         Bench {
-            keys: Keyspace::new(16, sizes, budget),
+            keys,
+            jobs: Scheduler::default(),
             session: Session::new(1, Peer::default(), Duration::ZERO),
             host: FakeHost::new(settings),
             random: StdRng::seed_from_u64(1),
@@ -82,6 +90,7 @@ impl Bench {
         let mut context = Context {
             now,
             keys: &mut self.keys,
+            jobs: &mut self.jobs,
             session: &mut self.session,
             host: &mut self.host,
             random: &mut self.random,
@@ -222,6 +231,10 @@ impl Host for FakeHost {
 
     fn load_chunk(&mut self, _object: ObjectId, _at: ChunkAt) -> Result<Arc<Chunk>, Error> {
         Err(Error::new("ERR nothing is on disk in this test"))
+    }
+
+    fn sweep_of(&self, _database: usize, _rule: u64) -> SweepState {
+        SweepState::default()
     }
 
     fn shut_down(&mut self) {

@@ -74,6 +74,18 @@ pub fn scan_list(
     walk.finish(context)
 }
 
+/// Visits some pieces of a list, in this order, as a walk.
+pub fn walk_pieces(
+    context: &mut Context,
+    slot: Slot,
+    pieces: Vec<Piece>,
+    from: Side,
+    visitor: impl Visitor + 'static,
+) -> Outcome {
+    let object = context.keys.object(slot).id;
+    Err(Stop::Walk(Box::new(Walk { object, slot, from, pieces: pieces.into(), visitor: Box::new(visitor) })))
+}
+
 impl Walk {
     /// Goes on over pieces that are in memory, about `bytes_max` of them; names up to `ahead` pieces that are not.
     pub fn step(&mut self, bytes_max: usize, ahead: usize) -> Step {

@@ -95,6 +95,33 @@ pub enum Effect<'a> {
         object: ObjectId,
         names: Slices<'a>,
     },
+    /// Hands out items from wherever they stand: a pop that passed over others.
+    TakeItems {
+        object: ObjectId,
+        side: Side,
+        ordinals: Cow<'a, [u64]>,
+    },
+    /// Says that a list with the name of a queue holds jobs that are being worked on.
+    MarkWorking {
+        object: ObjectId,
+    },
+    /// Cuts items off an end without handing them out.
+    Trim {
+        object: ObjectId,
+        side: Side,
+        count: u64,
+    },
+    /// Takes items out because a rule says so; what becomes of them is in the same frame.
+    Banish {
+        object: ObjectId,
+        ordinals: Cow<'a, [u64]>,
+    },
+    /// Puts items back that were in the list before.
+    Restore {
+        object: ObjectId,
+        side: Side,
+        items: Slices<'a>,
+    },
     /// Gives a database a new, empty namespace.
     Flush {
         database: u64,
@@ -136,8 +163,7 @@ impl<'a> Effect<'a> {
             }
             Effect::RemoveItems { object, ordinals } => {
                 head(9, *object);
-                layout::put_varint(out, ordinals.len() as u64);
-                ordinals.iter().for_each(|ordinal| layout::put_varint(out, *ordinal));
+                put_numbers(out, ordinals);
             }
             Effect::SetItem { object, ordinal, item } => {
                 head(10, *object);
@@ -187,6 +213,23 @@ impl<'a> Effect<'a> {
                 head(18, *database);
                 layout::put_varint(out, *namespace);
             }
+            Effect::MarkWorking { object } => head(26, *object),
+            Effect::TakeItems { object, side, ordinals } => {
+                head(if *side == Side::Left { 19 } else { 25 }, *object);
+                put_numbers(out, ordinals);
+            }
+            Effect::Trim { object, side, count } => {
+                head(if *side == Side::Left { 20 } else { 21 }, *object);
+                layout::put_varint(out, *count);
+            }
+            Effect::Banish { object, ordinals } => {
+                head(22, *object);
+                put_numbers(out, ordinals);
+            }
+            Effect::Restore { object, side, items } => {
+                head(if *side == Side::Left { 23 } else { 24 }, *object);
+                put_slices(out, items);
+            }
         }
     }
 
@@ -230,6 +273,16 @@ impl<'a> Effect<'a> {
             }
             17 => Effect::RemoveNames { object, names: slices(reader)? },
             18 => Effect::Flush { database: object, namespace: reader.varint()? },
+            19 | 25 => {
+                let side = if tag == 19 { Side::Left } else { Side::Right };
+                Effect::TakeItems { object, side, ordinals: repeated(reader, Reader::varint)?.into() }
+            }
+            26 => Effect::MarkWorking { object },
+            20 => Effect::Trim { object, side: Side::Left, count: reader.varint()? },
+            21 => Effect::Trim { object, side: Side::Right, count: reader.varint()? },
+            22 => Effect::Banish { object, ordinals: repeated(reader, Reader::varint)?.into() },
+            23 => Effect::Restore { object, side: Side::Left, items: slices(reader)? },
+            24 => Effect::Restore { object, side: Side::Right, items: slices(reader)? },
             _ => return Err(Corrupt("effect of an unknown kind in the log")),
         })
     }
@@ -251,7 +304,12 @@ impl<'a> Effect<'a> {
             | Effect::PutFields { object, .. }
             | Effect::AddMembers { object, .. }
             | Effect::PutScores { object, .. }
-            | Effect::RemoveNames { object, .. } => Some(*object),
+            | Effect::RemoveNames { object, .. }
+            | Effect::TakeItems { object, .. }
+            | Effect::MarkWorking { object }
+            | Effect::Trim { object, .. }
+            | Effect::Banish { object, .. }
+            | Effect::Restore { object, .. } => Some(*object),
             Effect::Flush { .. } => None,
         }
     }
@@ -260,6 +318,11 @@ impl<'a> Effect<'a> {
 fn put_slices(out: &mut Vec<u8>, slices: &[&[u8]]) {
     layout::put_varint(out, slices.len() as u64);
     slices.iter().for_each(|slice| layout::put_bytes(out, slice));
+}
+
+fn put_numbers(out: &mut Vec<u8>, numbers: &[u64]) {
+    layout::put_varint(out, numbers.len() as u64);
+    numbers.iter().for_each(|number| layout::put_varint(out, *number));
 }
 
 fn slices<'a>(reader: &mut Reader<'a>) -> Result<Slices<'a>, Corrupt> {
@@ -336,5 +399,13 @@ mod tests {
         check(Effect::PutScores { object, pairs: vec![(&b"m"[..], -1.5)].into() });
         check(Effect::RemoveNames { object, names: vec![&b"m"[..]].into() });
         check(Effect::Flush { database: 15, namespace: 99 });
+        check(Effect::TakeItems { object, side: Side::Left, ordinals: vec![1 << 63, 7].into() });
+        check(Effect::TakeItems { object, side: Side::Right, ordinals: vec![7].into() });
+        check(Effect::MarkWorking { object });
+        check(Effect::Trim { object, side: Side::Left, count: 3 });
+        check(Effect::Trim { object, side: Side::Right, count: 3 });
+        check(Effect::Banish { object, ordinals: vec![1 << 63].into() });
+        check(Effect::Restore { object, side: Side::Left, items: vec![&b"a"[..], b""].into() });
+        check(Effect::Restore { object, side: Side::Right, items: vec![&b"a"[..]].into() });
     }
 }

@@ -6,8 +6,9 @@
 //! | keys, list | | body = `next_front · next_back · length · last popped side` |
 //! | keys, other, pieces = 0 | | body = the object whole (module `value`) |
 //! | rows | `object u64 BE · piece u32 BE` | the object's bytes, ≤ `piece_bytes` each |
-//! | dir | `object u64 BE · base u64 BE` | `version u8 · flags u8 · low · high · [batch·index, or items] · holes` |
+//! | dir | `object u64 BE · base u64 BE` | `version u8 · flags u8 · low · high · bytes · holes · [summary] · [batch·index, or items]` |
 //! | sys | `state` | `version u8 · last lsn · complete up to lsn · next object · next namespace · next batch · count of databases · namespace of each` |
+//! | sys | `queue/` · `database · key` | `version u8 · flags u8 · lsn · pushed · popped · removed` |
 //! | chunks | batch u44 · index u20 | `version u8 · LZ4(object · items) · crc32 LE` |
 //!
 //! Keys over [`KEY_BYTES_MAX`] are cut to a prefix and followed by a 256-bit hash, with a tag byte of their own, and stand
@@ -19,6 +20,10 @@ pub const CHUNK_VERSION: u8 = 1;
 pub const ROW_VERSION: u8 = 1;
 /// The row of `sys` with numbers and namespaces.
 pub const SYS_STATE_KEY: &[u8] = b"state";
+/// The rows of `sys` with what became of each queue's jobs.
+pub const SYS_QUEUE_PREFIX: &[u8] = b"queue/";
+/// The namespace of what the server keeps for itself, such as rules; no flush gives it another.
+pub const SYSTEM_NAMESPACE: u64 = u64::MAX;
 /// Tag bytes before the key in the name of a key's row.
 pub const SHORT_KEY: u8 = 0;
 pub const LONG_KEY: u8 = 1;

@@ -6,13 +6,22 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use crate::job::Summary;
 use crate::store::ChunkId;
 
 use super::chunk::Chunk;
+pub use super::chunk_ref::{ChunkAt, ChunkRef, ChunkView, Piece};
+use super::chunk_ref::{decode_row, encode_row, nth, piece};
 use super::layout::{self, Corrupt, Reader};
 
 /// The ordinal of the first item pushed to the right of a new list; the left end counts down from it.
 const ORDINAL_START: u64 = 1 << 63;
+
+impl ListEvents {
+    pub fn is_empty(&self) -> bool {
+        self.sealed.is_empty() && self.born.is_empty() && self.dead.is_empty() && self.summaries_bytes == 0
+    }
+}
 
 /// An end of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,7 +30,14 @@ pub enum Side {
     Right,
 }
 
-impl Side {}
+impl Side {
+    pub fn other(self) -> Side {
+        match self {
+            Side::Left => Side::Right,
+            Side::Right => Side::Left,
+        }
+    }
+}
 
 /// What a change to a list leaves for others to do.
 #[derive(Debug, Default)]
@@ -32,13 +48,8 @@ pub struct ListEvents {
     pub born: Vec<ChunkId>,
     /// Stored chunks that died and that no row on disk names.
     pub dead: Vec<ChunkId>,
-}
-
-/// A chunk of a list as others name it: the base finds it fast, the number proves that it is still the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ChunkAt {
-    pub base: u64,
-    pub id: ChunkId,
+    /// Memory of summaries that went with their chunks.
+    pub summaries_bytes: usize,
 }
 
 /// See the module.
@@ -57,156 +68,13 @@ pub struct List {
     memory_bytes: usize,
     /// How many chunks are not in memory.
     cold: usize,
+    /// Memory of summaries; part of `memory_bytes`.
+    summaries_bytes: usize,
     /// Memory of chunks that were read ahead, and how much of it the keyspace's account has.
     ahead_bytes: usize,
     ahead_accounted: usize,
     /// Rows on disk of chunks that are gone, with the chunk that each names; deleted at the next save.
     dead_rows: Vec<(u64, Option<ChunkId>)>,
-}
-
-/// A chunk of a list: where it is, and what of it is still in the list.
-#[derive(Debug)]
-pub struct ChunkRef {
-    /// The ordinal of physical index 0.
-    base: u64,
-    /// Grows to the left: ordinals fall as physical indexes rise.
-    leftward: bool,
-    /// Takes further items.
-    open: bool,
-    /// The row in `dir` says what this reference says.
-    clean: bool,
-    /// A loader has been asked for it ahead of pops.
-    pub loading: bool,
-    /// It was brought in like that.
-    ahead: bool,
-    /// Live physical indexes are `low..high` without the holes. Neither edge is ever a hole.
-    low: u32,
-    high: u32,
-    #[expect(clippy::box_collection, reason = "there is one for every chunk on disk, and few have holes")]
-    holes: Option<Box<BTreeSet<u32>>>,
-    /// Bytes of all its items.
-    data_bytes: u32,
-    /// Its number in the cold store.
-    id: Option<ChunkId>,
-    /// The store has confirmed that it holds the chunk.
-    landed: bool,
-    /// The key of its row in `dir`, if it has one.
-    row: Option<u64>,
-    body: Option<Arc<Chunk>>,
-}
-
-impl ChunkRef {
-    fn live(&self) -> u64 {
-        u64::from(self.high - self.low) - self.holes.as_ref().map_or(0, |holes| holes.len() as u64)
-    }
-
-    fn ordinal(&self, physical: u32) -> u64 {
-        if self.leftward { self.base - u64::from(physical) } else { self.base + u64::from(physical) }
-    }
-
-    /// Smallest and largest live ordinal.
-    fn span(&self) -> (u64, u64) {
-        let (a, b) = (self.ordinal(self.low), self.ordinal(self.high - 1));
-        (a.min(b), a.max(b))
-    }
-
-    fn physical(&self, ordinal: u64) -> Option<u32> {
-        let distance = if self.leftward { self.base.checked_sub(ordinal)? } else { ordinal.checked_sub(self.base)? };
-        let physical = u32::try_from(distance).ok()?;
-        (physical >= self.low && physical < self.high && !self.is_hole(physical)).then_some(physical)
-    }
-
-    fn is_hole(&self, physical: u32) -> bool {
-        self.holes.as_ref().is_some_and(|holes| holes.contains(&physical))
-    }
-
-    /// The physical index of the item nearest to a side.
-    fn edge(&self, side: Side) -> u32 {
-        if (side == Side::Left) != self.leftward { self.low } else { self.high - 1 }
-    }
-
-    /// Takes the item nearest to a side out, and the holes behind it.
-    fn shed(&mut self, side: Side) {
-        self.clean = false;
-        if (side == Side::Left) != self.leftward {
-            self.low += 1
-        } else {
-            self.high -= 1
-        }
-        self.skip_holes();
-    }
-
-    fn skip_holes(&mut self) {
-        let Some(holes) = &mut self.holes else { return };
-        while self.low < self.high && holes.remove(&self.low) {
-            self.low += 1;
-        }
-        while self.low < self.high && holes.remove(&(self.high - 1)) {
-            self.high -= 1;
-        }
-        if holes.is_empty() {
-            self.holes = None;
-        }
-    }
-
-    fn memory_bytes(&self) -> usize {
-        self.body.as_ref().map_or(0, |body| body.memory_bytes()) + size_of::<ChunkRef>()
-    }
-
-    /// What its body counts as read ahead.
-    fn ahead_bytes(&self, body: &Chunk) -> usize {
-        if self.ahead { body.memory_bytes() } else { 0 }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.low == self.high
-    }
-
-    fn missing(&self) -> Option<ChunkAt> {
-        if self.body.is_some() {
-            return None;
-        }
-        Some(ChunkAt { base: self.base, id: self.id.expect("a chunk that is not in memory is in the store") })
-    }
-}
-
-/// Part of a list as it stood at one moment: immutable, so that it can be walked while the list changes.
-#[derive(Debug, Clone)]
-pub struct Piece {
-    base: u64,
-    leftward: bool,
-    /// Live physical indexes, holes left out.
-    low: u32,
-    high: u32,
-    #[expect(clippy::box_collection, reason = "there is one for every chunk on disk, and few have holes")]
-    holes: Option<Box<BTreeSet<u32>>>,
-    pub data_bytes: u32,
-    id: Option<ChunkId>,
-    pub body: Option<Arc<Chunk>>,
-}
-
-impl Piece {
-    /// The chunk to fetch before the piece can be read.
-    pub fn missing(&self) -> Option<ChunkAt> {
-        if self.body.is_some() {
-            return None;
-        }
-        Some(ChunkAt { base: self.base, id: self.id.expect("a chunk that is not in memory is in the store") })
-    }
-
-    /// The items with their ordinals, starting at the given side; the body must be there.
-    pub fn items(&self, from: Side) -> impl Iterator<Item = (u64, &[u8])> {
-        let body = self.body.as_ref().expect("a piece is read after its chunk was fetched");
-        let ascending = (from == Side::Left) != self.leftward;
-        (0..self.high - self.low).filter_map(move |step| {
-            let physical = if ascending { self.low + step } else { self.high - 1 - step };
-            if self.holes.as_ref().is_some_and(|holes| holes.contains(&physical)) {
-                return None;
-            }
-            let ordinal = if self.leftward { self.base - u64::from(physical) } else { self.base + u64::from(physical) };
-            Some((ordinal, body.item(physical)))
-        })
-    }
 }
 
 impl Default for List {
@@ -220,6 +88,7 @@ impl Default for List {
             popped: None,
             memory_bytes: size_of::<List>(),
             cold: 0,
+            summaries_bytes: 0,
             ahead_bytes: 0,
             ahead_accounted: 0,
             dead_rows: Vec::new(),
@@ -312,8 +181,56 @@ impl List {
         pieces
     }
 
-    /// Appends an item at an end.
-    pub fn push(&mut self, side: Side, item: &[u8], chunk_bytes: usize, events: &mut ListEvents) {
+    /// The chunks with items behind `after`, or all of them, from a side on.
+    pub fn chunks_from(&self, from: Side, after: Option<u64>) -> impl Iterator<Item = ChunkView<'_>> {
+        let count = self.refs.len();
+        let skipped = match (from, after) {
+            (_, None) => 0,
+            (Side::Left, Some(after)) => self.refs.partition_point(|chunk| chunk.span().1 <= after),
+            (Side::Right, Some(after)) => count - self.refs.partition_point(|chunk| chunk.span().0 < after),
+        };
+        (skipped..count).map(move |step| {
+            let at = if from == Side::Left { step } else { count - 1 - step };
+            ChunkView { chunk: &self.refs[at], from, after }
+        })
+    }
+
+    /// The item with an ordinal, if it is in the list and in memory.
+    pub fn item(&self, ordinal: u64) -> Option<&[u8]> {
+        let (at, physical) = self.find(ordinal)?;
+        Some(self.refs[at].body.as_ref()?.item(physical))
+    }
+
+    /// The ordinal of the item at an end. The list must not be empty.
+    pub fn end_ordinal(&self, side: Side) -> u64 {
+        let chunk = self.end_ref(side).expect("an empty list does not exist");
+        chunk.ordinal(chunk.edge(side))
+    }
+
+    /// Up to which rule the items of the chunk at an end were looked at. The list must not be empty.
+    pub fn end_checked(&self, side: Side) -> u32 {
+        self.end_ref(side).expect("an empty list does not exist").checked
+    }
+
+    /// Notes that a chunk was looked at with the rules up to `checked`; none that was not found any more.
+    pub fn mark_checked(&mut self, base: u64, checked: u32) {
+        if let Ok(at) = self.refs.binary_search_by_key(&base, |chunk| chunk.base) {
+            self.refs[at].checked = checked;
+        }
+    }
+
+    /// Keeps what a chunk holds, which was found out when it was stored.
+    pub fn summarize(&mut self, at: ChunkAt, summary: Box<Summary>) {
+        let Some(index) = self.stored_at(at) else { return };
+        self.memory_bytes += summary.memory_bytes();
+        self.summaries_bytes += summary.memory_bytes();
+        let chunk = &mut self.refs[index];
+        chunk.summary = Some(summary);
+        chunk.clean = false;
+    }
+
+    /// Appends an item at an end. `checked` says up to which rule it was looked at.
+    pub fn push(&mut self, side: Side, item: &[u8], chunk_bytes: usize, checked: u32, events: &mut ListEvents) {
         let leftward = side == Side::Left;
         let fits = self.end_ref(side).is_some_and(|chunk| {
             chunk.open
@@ -323,8 +240,10 @@ impl List {
         });
         if !fits {
             self.open_chunk(side, item.len(), chunk_bytes, events);
+            self.end_mut(side).expect("it was just opened").checked = checked;
         }
         let chunk = self.end_mut(side).expect("a chunk with room was just made sure of");
+        chunk.checked = chunk.checked.min(checked);
         let body = Arc::make_mut(chunk.body.as_mut().expect("an open chunk is in memory"));
         let before = body.memory_bytes();
         body.push(item);
@@ -346,7 +265,6 @@ impl List {
 
     /// Takes up to `count` items off an end.
     pub fn pop(&mut self, side: Side, count: u64, events: &mut ListEvents) {
-        self.popped = Some(side);
         let mut left = count.min(self.length);
         self.length -= left;
         while left > 0 {
@@ -610,10 +528,16 @@ impl List {
     }
 
     /// Adds the chunk that a row of `dir` describes; rows come in the order of their keys.
-    pub fn load_row(&mut self, base: u64, row: &[u8]) -> Result<Option<ChunkId>, Corrupt> {
-        let chunk = decode_row(base, row)?;
+    ///
+    /// Without room for summaries the chunk has none.
+    pub fn load_row(&mut self, base: u64, row: &[u8], room: bool) -> Result<Option<ChunkId>, Corrupt> {
+        let mut chunk = decode_row(base, row)?;
+        if !room {
+            chunk.summary = None;
+        }
         let id = chunk.id;
         self.memory_bytes += chunk.memory_bytes();
+        self.summaries_bytes += chunk.summary.as_ref().map_or(0, |summary| summary.memory_bytes());
         self.cold += usize::from(chunk.body.is_none());
         self.refs.push_back(chunk);
         Ok(id)
@@ -637,6 +561,11 @@ impl List {
             }
         }
         !self.refs.is_empty()
+    }
+
+    /// What summaries cost in memory.
+    pub fn summaries_bytes(&self) -> usize {
+        self.summaries_bytes
     }
 
     /// How many chunk references the list has.
@@ -688,6 +617,8 @@ impl List {
             id: None,
             landed: false,
             row: None,
+            checked: 0,
+            summary: None,
             body: Some(Arc::new(body)),
         };
         self.memory_bytes += chunk.memory_bytes();
@@ -702,6 +633,10 @@ impl List {
         self.memory_bytes -= chunk.memory_bytes();
         self.ahead_bytes -= chunk.body.as_ref().map_or(0, |body| chunk.ahead_bytes(body));
         self.cold -= usize::from(chunk.body.is_none());
+        if let Some(summary) = &chunk.summary {
+            self.summaries_bytes -= summary.memory_bytes();
+            events.summaries_bytes += summary.memory_bytes();
+        }
         match (chunk.row, chunk.id) {
             (Some(row), id) => self.dead_rows.push((row, id)),
             (None, Some(id)) => events.dead.push(id),
@@ -720,6 +655,12 @@ impl List {
         chunk.body = Some(Arc::new(fresh));
         chunk.clean = false;
         chunk.landed = false;
+        chunk.checked = 0;
+        if let Some(summary) = chunk.summary.take() {
+            self.memory_bytes -= summary.memory_bytes();
+            self.summaries_bytes -= summary.memory_bytes();
+            events.summaries_bytes += summary.memory_bytes();
+        }
         if let Some(id) = chunk.id.take() {
             match chunk.row.take() {
                 Some(row) => self.dead_rows.push((row, Some(id))),
@@ -746,6 +687,8 @@ impl List {
             id: None,
             landed: false,
             row: None,
+            checked: 0,
+            summary: None,
             body: Some(Arc::new(body)),
         };
         self.memory_bytes += chunk.memory_bytes();
@@ -786,110 +729,9 @@ impl List {
     }
 }
 
-/// The physical index of the live item that has `skip` live items between it and a side.
-fn nth(chunk: &ChunkRef, side: Side, skip: u64) -> u32 {
-    let ascending = (side == Side::Left) != chunk.leftward;
-    let step = |by: u32| if ascending { chunk.low + by } else { chunk.high - 1 - by };
-    if chunk.holes.is_none() {
-        return step(skip as u32);
-    }
-    let mut live = (0..chunk.high - chunk.low).map(step).filter(|physical| !chunk.is_hole(*physical));
-    live.nth(skip as usize).expect("the caller counted the live items")
-}
-
 fn read(chunk: &ChunkRef, physical: u32) -> Result<&[u8], ChunkAt> {
     match (&chunk.body, chunk.missing()) {
         (Some(body), _) => Ok(body.item(physical)),
         (None, missing) => Err(missing.expect("there is no body")),
     }
-}
-
-fn piece(chunk: &ChunkRef, skip_left: u64, skip_right: u64) -> Piece {
-    let (mut low, mut high) = (chunk.low, chunk.high);
-    let left = (skip_left > 0).then(|| nth(chunk, Side::Left, skip_left));
-    let right = (skip_right > 0).then(|| nth(chunk, Side::Right, skip_right));
-    for bound in [left.filter(|_| !chunk.leftward), right.filter(|_| chunk.leftward)].into_iter().flatten() {
-        low = bound;
-    }
-    for bound in [right.filter(|_| !chunk.leftward), left.filter(|_| chunk.leftward)].into_iter().flatten() {
-        high = bound + 1;
-    }
-    Piece {
-        base: chunk.base,
-        leftward: chunk.leftward,
-        low,
-        high,
-        holes: chunk.holes.clone(),
-        data_bytes: chunk.data_bytes,
-        id: chunk.id,
-        body: chunk.body.clone(),
-    }
-}
-
-const ROW_LEFTWARD: u8 = 1;
-const ROW_OPEN: u8 = 2;
-const ROW_INLINE: u8 = 4;
-
-fn encode_row(chunk: &ChunkRef) -> Vec<u8> {
-    let mut out = vec![layout::ROW_VERSION];
-    let inline = chunk.id.is_none();
-    out.push(
-        if chunk.leftward { ROW_LEFTWARD } else { 0 }
-            | if chunk.open { ROW_OPEN } else { 0 }
-            | if inline { ROW_INLINE } else { 0 },
-    );
-    layout::put_varint(&mut out, u64::from(chunk.low));
-    layout::put_varint(&mut out, u64::from(chunk.high));
-    layout::put_varint(&mut out, u64::from(chunk.data_bytes));
-    let holes = chunk.holes.as_deref();
-    layout::put_varint(&mut out, holes.map_or(0, |holes| holes.len() as u64));
-    for hole in holes.into_iter().flatten() {
-        layout::put_varint(&mut out, u64::from(*hole));
-    }
-    match chunk.id {
-        Some(id) => out.extend_from_slice(&id.0.to_be_bytes()),
-        None => chunk.body.as_ref().expect("a chunk that is not stored is in memory").write_items(&mut out),
-    }
-    out
-}
-
-fn decode_row(base: u64, row: &[u8]) -> Result<ChunkRef, Corrupt> {
-    let mut reader = Reader::new(row);
-    if reader.byte()? != layout::ROW_VERSION {
-        return Err(Corrupt("chunk row of an unknown version"));
-    }
-    let flags = reader.byte()?;
-    let mut number = || -> Result<u32, Corrupt> {
-        u32::try_from(reader.varint()?).map_err(|_| Corrupt("number in a chunk row too large"))
-    };
-    let (low, high, data_bytes, hole_count) = (number()?, number()?, number()?, number()?);
-    let holes: BTreeSet<u32> = (0..hole_count).map(|_| number()).collect::<Result<_, _>>()?;
-    if low >= high || holes.len() as u64 >= u64::from(high - low) {
-        return Err(Corrupt("chunk row without items"));
-    }
-    let (id, body) = if flags & ROW_INLINE == 0 {
-        (Some(ChunkId(reader.u64()?)), None)
-    } else {
-        let body = Chunk::read_items(&mut reader)?;
-        if body.len() < high as usize {
-            return Err(Corrupt("chunk row with too few items"));
-        }
-        (None, Some(Arc::new(body)))
-    };
-    Ok(ChunkRef {
-        base,
-        leftward: flags & ROW_LEFTWARD != 0,
-        open: flags & ROW_OPEN != 0 && body.is_some(),
-        clean: true,
-        loading: false,
-        ahead: false,
-        low,
-        high,
-        holes: (!holes.is_empty()).then(|| Box::new(holes)),
-        data_bytes,
-        id,
-        landed: id.is_some(),
-        row: Some(base),
-        body,
-    })
 }

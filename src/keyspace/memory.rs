@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use crate::job::Summary;
 use crate::store::ChunkId;
 
 use super::chunk::Chunk;
@@ -18,6 +19,8 @@ const EVICTION_SAMPLES: usize = 5;
 const EVICTIONS_PER_TURN: usize = 64;
 /// A value that was used so many turns ago, or earlier, is worth less than room for what comes; one that every job uses is not.
 pub(super) const RECENT_TURNS: u32 = 4096;
+/// Summaries take this part of the share for objects at the most.
+const SUMMARY_PARTS: usize = 8;
 /// Loaded chunks looked at in one turn to find some that may leave memory.
 const LOADED_CHECKS_PER_TURN: usize = 64;
 
@@ -48,6 +51,8 @@ pub struct Memory {
     pub cold: usize,
     /// Values that are dead and not freed yet.
     pub dying_bytes: usize,
+    /// Summaries of chunks; they count in `values_bytes` too.
+    pub summaries_bytes: usize,
     /// Chunks handed to the store and not yet confirmed; they count in `values_bytes` too.
     pub spilling_bytes: usize,
     /// Closed chunks that the store does not have, newest last: (slot, object, base). Entries may be out of date.
@@ -67,6 +72,7 @@ impl Memory {
             ahead_bytes: 0,
             cold: 0,
             dying_bytes: 0,
+            summaries_bytes: 0,
             spilling_bytes: 0,
             sealed: Vec::new(),
             loaded: VecDeque::new(),
@@ -77,6 +83,11 @@ impl Memory {
     /// What counts in the share of the objects.
     pub fn objects_bytes(&self) -> usize {
         self.keys_bytes + self.values_bytes + self.dying_bytes
+    }
+
+    /// Chunks may get summaries; without one, a chunk is read where its summary would have told enough.
+    pub fn has_room_for_summaries(&self) -> bool {
+        self.summaries_bytes < self.budget.objects_bytes / SUMMARY_PARTS
     }
 
     /// The store has not kept up: commands that need memory should wait.
@@ -110,6 +121,9 @@ pub struct SpilledChunk {
     pub object: ObjectId,
     pub at: ChunkAt,
     pub body: Arc<Chunk>,
+    /// Its items are jobs, and whoever stores them says what jobs they are.
+    pub holds_jobs: bool,
+    pub summary: Option<Box<Summary>>,
 }
 
 /// Which batches of chunks are still needed.
@@ -218,20 +232,28 @@ impl Keyspace {
         let id = ChunkId::new(spill.batch, spill.chunks.len() as u32);
         let Some(body) = list.spill(base, id) else { return };
         spill.bytes += body.memory_bytes();
-        spill.chunks.push(SpilledChunk { slot, object, at: ChunkAt { base, id }, body });
+        let (at, holds_jobs) = (ChunkAt { base, id }, found.queue != 0);
+        spill.chunks.push(SpilledChunk { slot, object, at, body, holds_jobs, summary: None });
         self.batches.born(id);
         // Its row has to say where it is now.
         self.mark_moved(slot);
     }
 
     /// Notes that the store holds a batch.
-    pub fn landed(&mut self, spill: &Spill) {
+    pub fn landed(&mut self, spill: &mut Spill) {
         self.memory.spilling_bytes -= spill.bytes;
-        for chunk in &spill.chunks {
+        for chunk in &mut spill.chunks {
             let Some(object) = self.objects.same_mut(chunk.slot, chunk.object) else { continue };
             let Value::List(list) = &mut object.value else { continue };
-            if list.land(chunk.at) {
-                self.memory.loaded.push_back((chunk.slot, chunk.object, chunk.at));
+            if !list.land(chunk.at) {
+                continue;
+            }
+            self.memory.loaded.push_back((chunk.slot, chunk.object, chunk.at));
+            if let Some(summary) = chunk.summary.take_if(|_| self.memory.has_room_for_summaries()) {
+                self.memory.summaries_bytes += summary.memory_bytes();
+                list.summarize(chunk.at, summary);
+                self.account(chunk.slot);
+                self.mark_moved(chunk.slot);
             }
         }
     }
@@ -289,6 +311,7 @@ impl Keyspace {
     }
 
     /// Writes the current size of a value into the account.
+    #[inline]
     pub(super) fn account(&mut self, slot: Slot) {
         let object = &mut self.objects[slot];
         let (bytes, cold) = (object.value.memory_bytes(), object.value.cold_count());
@@ -350,11 +373,14 @@ impl Keyspace {
     ///
     /// It stays if this turn used it, or one of `spared_turns` before.
     fn evict_value(&mut self, slot: Slot, spared_turns: u32) {
-        let turn = self.turn;
+        let (turn, system) = (self.turn, self.system());
         let Some(object) = self.objects.get_mut(slot) else { return };
         let kind = object.value.kind();
         let clean = object.dirty == 0 && !object.saving && object.stored == Stored::Here;
-        if !clean
+        // What the server keeps for itself, and what pops look at, stays.
+        if object.database == system
+            || self.paused_sets.contains(&(object.database, slot))
+            || !clean
             || turn.wrapping_sub(object.used) <= spared_turns
             || kind == Kind::List
             || matches!(object.value, Value::Cold(_))

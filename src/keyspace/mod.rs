@@ -4,15 +4,19 @@
 //! the effect is written to the frame and applied by the same function that replays the log. Nothing here does I/O: what
 //! must be fetched, spilled, saved or dropped is handed out as values ([`Missing`], [`Spill`], [`Save`]) and reported back.
 
+mod apply;
 pub mod chunk;
+mod chunk_ref;
 mod counts;
 mod effect;
 mod fields;
+mod handback;
 pub mod layout;
 pub mod list;
 mod memory;
 mod objects;
 mod ordered;
+pub mod queue;
 pub mod recovery;
 pub mod save;
 #[cfg(test)]
@@ -29,9 +33,11 @@ use crate::log::Lsn;
 pub use self::counts::Counts;
 pub use self::effect::{Effect, Miss, Missing, ObjectId};
 pub use self::fields::{Fields, hash64};
-pub use self::list::{List, Piece, Side};
+pub use self::handback::{Disk, Handbacks};
+pub use self::list::{ChunkView, List, Piece, Side};
 pub use self::memory::{Budget, Memory, Spill, SpilledChunk};
 pub use self::objects::{Object, Slot};
+pub use self::queue::{JobCounts, Queue, QueueId, QueueTable};
 pub use self::recovery::Recovery;
 pub use self::save::Save;
 pub use self::value::{Hash, Kind, Set, Value};
@@ -39,9 +45,9 @@ pub use self::zset::Zset;
 
 use self::fields::hash64 as key_hash;
 use self::layout::{Corrupt, Reader};
-use self::list::{ChunkAt, ListEvents};
+use self::list::ChunkAt;
 use self::memory::Batches;
-use self::objects::{OBJECT_OVERHEAD_BYTES, Objects, RowName, Stored};
+use self::objects::{Objects, RowName};
 use self::ordered::Ordered;
 use self::save::{Grave, Stale};
 use self::watch::Watches;
@@ -117,6 +123,14 @@ pub struct Keyspace {
     batches: Batches,
     pub memory: Memory,
     watches: Watches,
+    pub queues: QueueTable,
+    pub handbacks: Handbacks,
+    pub disk: Disk,
+    /// What is pushed now has been looked at with the rules up to this one; see [`List`].
+    pub checked: u32,
+    /// Sets that name queues which are paused, as Sidekiq Pro has them; how often one of them has changed.
+    paused_sets: BTreeSet<(usize, Slot)>,
+    paused_changes: u64,
     /// Somebody is blocked, so growth is noted.
     pub note_growth: bool,
     grown: Vec<Grown>,
@@ -132,7 +146,8 @@ impl Keyspace {
         let database = |index: usize| Database { namespace: index as u64, keys: Ordered::default(), expiring: 0 };
         Keyspace {
             sizes,
-            databases: (0..databases).map(database).collect(),
+            // The last one is the server's own.
+            databases: (0..=databases).map(database).map(|each| system_if(each, databases)).collect(),
             objects: Objects::default(),
             database: 0,
             lsn: 0,
@@ -152,7 +167,13 @@ impl Keyspace {
             complete: 0,
             batches: Batches::default(),
             memory: Memory::new(budget),
-            watches: Watches::new(databases),
+            watches: Watches::new(databases + 1),
+            queues: QueueTable::default(),
+            handbacks: Handbacks::default(),
+            disk: Disk::Roomy,
+            checked: 0,
+            paused_sets: BTreeSet::new(),
+            paused_changes: 0,
             note_growth: false,
             grown: Vec::new(),
             prefetch: Vec::new(),
@@ -215,8 +236,81 @@ impl Keyspace {
         self.now_ms
     }
 
+    /// How many databases clients can select.
     pub fn database_count(&self) -> usize {
-        self.databases.len()
+        self.databases.len() - 1
+    }
+
+    /// The database in which the server keeps its own things, out of the reach of clients. What is in it stays in memory.
+    pub fn system(&self) -> usize {
+        self.databases.len() - 1
+    }
+
+    /// Says that a list with the name of a queue holds jobs that are being worked on.
+    pub fn mark_working(&mut self, slot: Slot) -> Result<(), Miss> {
+        let is_known = self.queues.get(self.objects[slot].queue).is_none_or(|queue| queue.working);
+        if is_known { Ok(()) } else { self.write(slot, &Effect::MarkWorking { object: self.objects[slot].id }) }
+    }
+
+    /// Says that a key has something for who waits for it, although nothing was added.
+    pub fn note_eligible(&mut self, database: usize, key: &[u8]) {
+        if self.note_growth {
+            self.grown.push(Grown { database, key: key.into() });
+        }
+    }
+
+    /// The sets that name paused queues in a database, by the keys of the sets.
+    pub fn paused_sets(&self, database: usize) -> impl Iterator<Item = (&[u8], &Set)> {
+        let sets = self.paused_sets.range((database, 0)..=(database, Slot::MAX));
+        sets.filter_map(|(_, slot)| match &self.objects[*slot] {
+            Object { key, value: Value::Set(set), bound: true, .. } => Some((&**key, &**set)),
+            _ => None,
+        })
+    }
+
+    pub fn has_paused_sets(&self) -> bool {
+        !self.paused_sets.is_empty()
+    }
+
+    /// How many elements a list, set, hash or sorted set of the selected database has, 0 if it is not there; not known if it
+    /// is not in memory.
+    pub fn length(&self, key: &[u8]) -> Option<u64> {
+        let Some(slot) = self.lookup(self.database, key) else { return Some(0) };
+        match &self.objects[slot].value {
+            Value::List(list) => Some(list.len()),
+            Value::Zset(zset) => Some(zset.len() as u64),
+            Value::Set(set) => Some(set.len() as u64),
+            Value::Hash(hash) => Some(hash.len() as u64),
+            Value::String(_) => Some(0),
+            Value::Cold(_) => None,
+        }
+    }
+
+    /// The same, and what is not in memory is asked for.
+    pub fn count(&mut self, key: &[u8]) -> Result<u64, Miss> {
+        if let Some(slot) = self.find(key) {
+            self.resident(slot)?;
+        }
+        Ok(self.length(key).unwrap_or(0))
+    }
+
+    /// What has to be in memory always and is not, after a recovery.
+    pub fn missing_own(&self) -> Vec<Missing> {
+        let own = self.databases[self.system()].keys.iter().map(|((_, slot), ())| *slot);
+        let sets = self.paused_sets.iter().map(|(_, slot)| *slot);
+        let missing = own.chain(sets).filter_map(|slot| match &self.objects[slot].value {
+            Value::Cold(cold) => {
+                let object = &self.objects[slot];
+                Some(Missing::Whole { object: object.id, slot, saved: object.saved, pieces: cold.pieces })
+            }
+            _ => None,
+        });
+        missing.collect()
+    }
+
+    /// Grows with every change to such a set.
+    pub fn paused_changes(&self) -> u64 {
+        self.paused_changes
     }
 
     /// Keys that grew since the last call, in order.
@@ -301,6 +395,7 @@ impl Keyspace {
     }
 
     /// Makes sure that a value which is stored whole is in memory. Lists are brought in chunk by chunk instead.
+    #[inline]
     pub fn resident(&mut self, slot: Slot) -> Result<(), Miss> {
         let object = &self.objects[slot];
         match &object.value {
@@ -326,6 +421,7 @@ impl Keyspace {
         }
     }
 
+    #[inline]
     pub fn list(&self, slot: Slot) -> &List {
         match &self.objects[slot].value {
             Value::List(list) => list,
@@ -360,6 +456,7 @@ impl Keyspace {
     }
 
     /// The item at an end of a list that was just found.
+    #[inline]
     pub fn list_end(&self, slot: Slot, side: Side) -> Result<&[u8], Miss> {
         self.list(slot).end(side).map_err(|at| self.missing_chunk(slot, at))
     }
@@ -456,6 +553,34 @@ impl Keyspace {
         self.write(slot, &Effect::Pop { object: self.objects[slot].id, side, count })
     }
 
+    /// Hands out items by ordinal; the list goes when it is empty. The caller has read them before.
+    pub fn take_items(&mut self, slot: Slot, side: Side, ordinals: &[u64]) -> Result<(), Miss> {
+        self.write(slot, &Effect::TakeItems { object: self.objects[slot].id, side, ordinals: Cow::Borrowed(ordinals) })
+    }
+
+    /// Cuts items off an end that nobody gets.
+    pub fn trim(&mut self, slot: Slot, side: Side, count: u64) -> Result<(), Miss> {
+        self.write(slot, &Effect::Trim { object: self.objects[slot].id, side, count })
+    }
+
+    /// Takes items out because a rule says so.
+    pub fn banish(&mut self, slot: Slot, ordinals: &[u64]) -> Result<(), Miss> {
+        self.write(slot, &Effect::Banish { object: self.objects[slot].id, ordinals: Cow::Borrowed(ordinals) })
+    }
+
+    /// Puts items back that a rule had taken out.
+    pub fn restore(&mut self, slot: Slot, side: Side, items: &[&[u8]]) -> Result<(), Miss> {
+        self.write(slot, &Effect::Restore { object: self.objects[slot].id, side, items: Cow::Borrowed(items) })
+    }
+
+    /// Notes that chunks of a list were looked at with the rules up to `checked`, unless the list was written anew since.
+    pub fn mark_checked(&mut self, slot: Slot, object: ObjectId, bases: &[u64], checked: u32) {
+        let Some(found) = self.objects.same_mut(slot, object) else { return };
+        if let Value::List(list) = &mut found.value {
+            bases.iter().for_each(|base| list.mark_checked(*base, checked));
+        }
+    }
+
     /// Removes items by ordinal.
     pub fn remove_items(&mut self, slot: Slot, ordinals: &[u64]) -> Result<(), Miss> {
         self.write(slot, &Effect::RemoveItems { object: self.objects[slot].id, ordinals: Cow::Borrowed(ordinals) })
@@ -549,9 +674,13 @@ impl Keyspace {
         self.list(slot).missing_for(ordinal).map_or(Ok(()), |at| Err(self.missing_chunk(slot, at)))
     }
 
+    #[inline]
     fn write(&mut self, slot: Slot, effect: &Effect) -> Result<(), Miss> {
         if self.refusing {
             return Err(Miss::Refused);
+        }
+        if self.handbacks.active {
+            self.handbacks.see(&self.objects[slot].value, effect, self.now_ms);
         }
         self.note(effect);
         self.apply(slot, effect);
@@ -559,322 +688,19 @@ impl Keyspace {
     }
 
     /// Writes an effect to the frame.
+    #[inline]
     fn note(&mut self, effect: &Effect) {
         effect.encode(&mut self.frame);
         self.counts.effects += 1;
     }
+}
 
-    // ---- applying: also what replay does ------------------------------------------------------------------------
-
-    fn apply_create(&mut self, database: usize, key: &[u8], id: ObjectId, kind: Kind, bound: bool) -> Slot {
-        let hash = key_hash(key);
-        let accounted_bytes = OBJECT_OVERHEAD_BYTES + key.len();
-        self.memory.keys_bytes += accounted_bytes;
-        let slot = self.objects.insert(Box::new(Object {
-            id,
-            database,
-            namespace: self.databases[database].namespace,
-            key: key.into(),
-            hash,
-            expire_ms: 0,
-            value: Value::new(kind),
-            bound,
-            changed: 0,
-            dirty: 0,
-            saved: 0,
-            saving: false,
-            stored: Stored::No,
-            pieces: 0,
-            used: self.turn,
-            accounted_bytes: 0,
-            accounted_cold: 0,
-        }));
-        if bound {
-            self.databases[database].keys.insert((hash, slot), ());
-        }
-        self.mark_changed(slot);
-        slot
+/// The database behind those that clients can select is the server's own.
+fn system_if(mut database: Database, selectable: usize) -> Database {
+    if database.namespace == selectable as u64 {
+        database.namespace = layout::SYSTEM_NAMESPACE;
     }
-
-    fn apply_flush(&mut self, database: usize, namespace: u64) {
-        self.deleted_lsn = self.lsn;
-        let fresh = Database { namespace, keys: Ordered::default(), expiring: 0 };
-        let old = std::mem::replace(&mut self.databases[database], fresh);
-        self.leave_rows_elsewhere(old.namespace);
-        self.watches.touch_all(database, |key| {
-            let hash = key_hash(key);
-            old.keys
-                .iter_from(|(other, _)| *other < hash)
-                .take_while(|((other, _), ())| *other == hash)
-                .any(|((_, slot), ())| *self.objects[*slot].key == *key)
-        });
-        self.next_namespace = self.next_namespace.max(namespace + 1);
-        if self.databases_dirty == 0 {
-            self.databases_dirty = self.lsn;
-        }
-        if !old.keys.is_empty() {
-            self.graves.push_back(Grave::Database { keys: old.keys });
-        }
-    }
-
-    /// Objects that were moved into a namespace and die with it may have their rows under keys of another one, where only
-    /// the log says that they no longer belong.
-    fn leave_rows_elsewhere(&mut self, flushed: u64) {
-        let objects = &mut self.objects;
-        let mut left = Vec::new();
-        self.elsewhere.retain(|name, slot| {
-            let object = &mut objects[*slot];
-            let leaves = object.namespace == flushed && name.namespace != flushed;
-            if leaves {
-                object.stored = Stored::No;
-                let pieces = std::mem::take(&mut object.pieces);
-                left.push((object.dirty, Stale::Value { name: name.clone(), object: object.id, pieces }));
-            }
-            !leaves
-        });
-        left.into_iter().for_each(|(needed, stale)| self.note_stale(needed, stale));
-    }
-
-    /// Notes what is to be deleted on disk; until then the log is needed from this frame on.
-    fn note_stale(&mut self, needed: Lsn, stale: Stale) {
-        let at = self.stale.partition_point(|(other, _)| *other <= needed);
-        self.stale.insert(at, (needed, stale));
-    }
-
-    /// Applies an effect to its object. `Create` and `Flush` have functions of their own.
-    fn apply(&mut self, slot: Slot, effect: &Effect) {
-        let mut events = ListEvents::default();
-        let chunk_bytes = self.sizes.chunk_bytes;
-        let object = &mut self.objects[slot];
-        match (effect, &mut object.value) {
-            (Effect::Delete { .. }, _) => return self.bury(slot),
-            (Effect::Rename { namespace, key, .. }, _) => return self.apply_rename(slot, *namespace, key),
-            (Effect::Expire { at_ms, .. }, _) => self.apply_expire(slot, *at_ms),
-            (Effect::Push { side, items, .. }, Value::List(list)) => {
-                for item in items.iter() {
-                    list.push(*side, item, chunk_bytes, &mut events);
-                }
-                self.note_growth(slot);
-            }
-            (Effect::Pop { side, count, .. }, Value::List(list)) => {
-                let chunks = list.chunk_count();
-                list.pop(*side, *count, &mut events);
-                if list.cold_count() > 0 && list.chunk_count() < chunks {
-                    self.prefetch_ahead(slot, *side);
-                }
-            }
-            (Effect::RemoveItems { ordinals, .. }, Value::List(list)) => list.remove(ordinals, &mut events),
-            (Effect::SetItem { ordinal, item, .. }, Value::List(list)) => list.set(*ordinal, item, &mut events),
-            (Effect::InsertItem { pivot, after, item, .. }, Value::List(list)) => {
-                list.insert(*pivot, *after, item, &mut events);
-            }
-            (Effect::Write { bytes, .. }, Value::String(string)) => {
-                *string = bytes.to_vec();
-            }
-            (Effect::Patch { offset, bytes, .. }, Value::String(string)) => {
-                let end = *offset as usize + bytes.len();
-                if string.len() < end {
-                    string.resize(end, 0);
-                }
-                string[*offset as usize..end].copy_from_slice(bytes);
-            }
-            (Effect::PutFields { pairs, .. }, Value::Hash(hash)) => {
-                for (field, value) in pairs.iter() {
-                    hash.put(field, (*value).into());
-                }
-            }
-            (Effect::AddMembers { members, .. }, Value::Set(set)) => {
-                for member in members.iter() {
-                    set.put(member, ());
-                }
-            }
-            (Effect::PutScores { pairs, .. }, Value::Zset(zset)) => {
-                for (member, score) in pairs.iter() {
-                    zset.put(member, *score);
-                }
-                self.note_growth(slot);
-            }
-            (Effect::RemoveNames { names, .. }, value) => {
-                for name in names.iter() {
-                    match value {
-                        Value::Hash(hash) => drop(hash.remove(name)),
-                        Value::Set(set) => drop(set.remove(name)),
-                        Value::Zset(zset) => drop(zset.remove(name)),
-                        _ => unreachable!("names are taken out of hashes and sets only"),
-                    }
-                }
-            }
-            (effect, value) => unreachable!("{effect:?} does not fit a {:?}", value.kind()),
-        }
-        self.take_events(slot, events);
-        self.mark_changed(slot);
-        if self.objects[slot].value.is_empty_collection() {
-            self.bury(slot);
-        }
-    }
-
-    fn apply_rename(&mut self, slot: Slot, namespace: u64, key: &[u8]) {
-        let target = self.databases.iter().position(|database| database.namespace == namespace);
-        self.unbind(slot);
-        let object = &mut self.objects[slot];
-        if object.stored == Stored::Here {
-            let name = RowName { namespace: object.namespace, key: object.key.clone() };
-            self.elsewhere.insert(name.clone(), slot);
-            object.stored = Stored::Elsewhere(Box::new(name));
-        }
-        self.memory.keys_bytes = self.memory.keys_bytes + key.len() - object.key.len();
-        object.key = key.into();
-        object.hash = key_hash(key);
-        // A namespace that is gone was flushed by a later frame of the log that is being replayed.
-        if let Some(database) = target {
-            object.database = database;
-            object.namespace = namespace;
-            self.bind(slot);
-        }
-        self.mark_changed(slot);
-        if matches!(self.objects[slot].value.kind(), Kind::List | Kind::Zset) {
-            self.note_growth(slot);
-        }
-    }
-
-    fn apply_expire(&mut self, slot: Slot, at_ms: u64) {
-        let object = &mut self.objects[slot];
-        let before = std::mem::replace(&mut object.expire_ms, at_ms);
-        if object.bound {
-            let expiring = &mut self.databases[object.database].expiring;
-            *expiring = *expiring + usize::from(at_ms != 0) - usize::from(before != 0);
-        }
-        if before != 0 {
-            self.expiries.remove(&(before, slot));
-        }
-        if at_ms != 0 && object.bound {
-            self.expiries.insert((at_ms, slot));
-        }
-    }
-
-    fn bind(&mut self, slot: Slot) {
-        let object = &mut self.objects[slot];
-        object.bound = true;
-        let database = &mut self.databases[object.database];
-        database.keys.insert((object.hash, slot), ());
-        if object.expire_ms != 0 {
-            database.expiring += 1;
-            self.expiries.insert((object.expire_ms, slot));
-        }
-    }
-
-    /// Takes a key away from its object.
-    fn unbind(&mut self, slot: Slot) {
-        let object = &mut self.objects[slot];
-        if !object.bound {
-            return;
-        }
-        object.bound = false;
-        self.deleted_lsn = self.lsn;
-        let database = &mut self.databases[object.database];
-        database.keys.remove(&(object.hash, slot));
-        if object.expire_ms != 0 {
-            database.expiring -= 1;
-            self.expiries.remove(&(object.expire_ms, slot));
-        }
-        self.watches.touch(object.database, &object.key);
-    }
-
-    /// Takes an object out; what of it is large or on disk is left to the sweeper.
-    fn bury(&mut self, slot: Slot) {
-        self.unbind(slot);
-        self.bury_unbound(slot);
-    }
-
-    fn bury_unbound(&mut self, slot: Slot) {
-        let mut object = *self.objects.remove(slot);
-        if let Value::List(list) = &mut object.value {
-            self.memory.ahead_bytes -= list.account_ahead().0;
-        }
-        self.memory.keys_bytes -= OBJECT_OVERHEAD_BYTES + object.key.len();
-        self.memory.values_bytes -= object.accounted_bytes;
-        self.memory.cold -= object.accounted_cold;
-        let small = match &object.value {
-            Value::List(list) => list.chunk_count() <= CHUNKS_FREED_AT_ONCE,
-            other => other.memory_bytes() <= BYTES_FREED_AT_ONCE,
-        };
-        // The row of the key goes before those of a list's chunks: chunks without a list are garbage that a recovery finds,
-        // a list without chunks would be damage.
-        if let Some(name) = match object.stored {
-            Stored::No => None,
-            Stored::Here => Some(RowName { namespace: object.namespace, key: object.key.clone() }),
-            Stored::Elsewhere(name) => {
-                self.elsewhere.remove(&name);
-                Some(*name)
-            }
-        } {
-            // Until its row is gone, the log must tell all that the row does not: by less the object might not die again. A
-            // flush tells enough by itself, and may have let go of older frames.
-            let is_flushed = object.namespace != self.databases[object.database].namespace;
-            let needed = if object.dirty == 0 || is_flushed { self.lsn } else { object.dirty };
-            self.note_stale(needed, Stale::Value { name, object: object.id, pieces: object.pieces });
-        }
-        let mut grave =
-            Grave::Value { object: object.id, value: object.value, accounted_bytes: object.accounted_bytes };
-        self.memory.dying_bytes += object.accounted_bytes;
-        if !small || self.take_apart(&mut grave, usize::MAX) {
-            self.graves.push_back(grave);
-        }
-    }
-
-    /// Tells whether an object went with its database and only waits to be taken apart.
-    fn is_flushed(&self, slot: Slot) -> bool {
-        let object = &self.objects[slot];
-        object.namespace != self.databases[object.database].namespace
-    }
-
-    fn lookup(&self, database: usize, key: &[u8]) -> Option<Slot> {
-        let hash = key_hash(key);
-        self.databases[database]
-            .keys
-            .iter_from(|(other, _)| *other < hash)
-            .take_while(|((other, _), ())| *other == hash)
-            .map(|((_, slot), ())| *slot)
-            .find(|slot| *self.objects[*slot].key == *key)
-    }
-
-    fn mark_changed(&mut self, slot: Slot) {
-        let object = &mut self.objects[slot];
-        object.changed = self.lsn;
-        self.read_lsn = self.read_lsn.max(self.lsn);
-        if object.dirty == 0 {
-            object.dirty = self.lsn;
-            self.dirty.push_back((self.lsn, slot, object.id));
-        }
-        if object.bound {
-            self.watches.touch(object.database, &object.key);
-        }
-        self.account(slot);
-    }
-
-    fn note_growth(&mut self, slot: Slot) {
-        if self.note_growth {
-            let object = &self.objects[slot];
-            self.grown.push(Grown { database: object.database, key: object.key.clone() });
-        }
-    }
-
-    fn take_events(&mut self, slot: Slot, events: ListEvents) {
-        let id = self.objects[slot].id;
-        self.memory.sealed.extend(events.sealed.into_iter().map(|base| (slot, id, base)));
-        events.born.into_iter().for_each(|id| self.batches.born(id));
-        events.dead.into_iter().for_each(|id| self.batches.died(id));
-    }
-
-    fn prefetch_ahead(&mut self, slot: Slot, side: Side) {
-        let window_bytes = self.sizes.prefetch_bytes;
-        let object = &mut self.objects[slot];
-        let Value::List(list) = &mut object.value else { return };
-        let mut wanted = Vec::new();
-        list.prefetch(side, window_bytes, &mut wanted);
-        let id = object.id;
-        self.prefetch.extend(wanted.into_iter().map(|at| Missing::Chunk { object: id, slot, at }));
-    }
+    database
 }
 
 /// Reads the effects of a frame one by one.

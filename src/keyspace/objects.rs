@@ -3,6 +3,7 @@
 use crate::log::Lsn;
 
 use super::effect::ObjectId;
+use super::queue::QueueId;
 use super::value::Value;
 
 /// Names an object in memory. Slots are used again: together with the object's id it is a safe reference.
@@ -43,6 +44,8 @@ pub struct Object {
     /// Unix milliseconds; 0 for none.
     pub expire_ms: u64,
     pub value: Value,
+    /// The queue that it is the list of; 0 if it is none.
+    pub queue: QueueId,
     /// Found under its key. Only while the log is replayed may an object have none.
     pub bound: bool,
     /// The frame that changed it last.

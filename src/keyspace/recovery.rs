@@ -54,13 +54,22 @@ impl Recovery {
         keyspace.next_object = reader.varint()?;
         keyspace.next_namespace = reader.varint()?;
         keyspace.batches.next = reader.varint()?;
-        for index in 0..reader.varint()? as usize {
-            let namespace = reader.varint()?;
-            if let Some(database) = keyspace.databases.get_mut(index) {
-                database.namespace = namespace;
-            }
+        let count = reader.varint()? as usize;
+        if count > keyspace.database_count() {
+            // Without it, everything in the databases behind would count as flushed.
+            return Err(Corrupt(
+                "it was written with more databases than there are now; raise the setting `databases`",
+            ));
+        }
+        for index in 0..count {
+            keyspace.databases[index].namespace = reader.varint()?;
         }
         Ok(())
+    }
+
+    /// Takes the counts of one queue.
+    pub fn queue(&mut self, keyspace: &mut Keyspace, name: &[u8], row: &[u8]) -> Result<(), Corrupt> {
+        keyspace.queues.load(name, row)
     }
 
     /// Takes the row of one key. One in a namespace that was flushed gets no key: the log may tell that its object was
@@ -92,6 +101,7 @@ impl Recovery {
         keyspace.memory.keys_bytes += OBJECT_OVERHEAD_BYTES + key.len();
         let object = Object {
             id,
+            queue: 0,
             database: database.unwrap_or_default(),
             namespace,
             key,
@@ -134,7 +144,10 @@ impl Recovery {
             keyspace.stale.push_back((self.complete + 1, Stale::Chunk { object, base, id: None }));
             return Ok(());
         };
-        if let Some(id) = list.load_row(base, row)? {
+        let (room, before) = (keyspace.memory.has_room_for_summaries(), list.summaries_bytes());
+        let id = list.load_row(base, row, room)?;
+        keyspace.memory.summaries_bytes += list.summaries_bytes() - before;
+        if let Some(id) = id {
             keyspace.batches.born(id);
         }
         keyspace.account(slot);

@@ -86,7 +86,18 @@ impl Keyspace {
         // Also where nothing is dirty, as after jobs that were pushed and popped in memory: otherwise a start would replay
         // them, and the log could never let go of them.
         let is_behind = self.complete < target.min(last);
-        if self.databases_dirty != 0 && self.databases_dirty <= target || !save.writes.is_empty() || is_behind {
+        let has_others =
+            self.databases_dirty != 0 && self.databases_dirty <= target || !save.writes.is_empty() || is_behind;
+        // The counts of queues are as of the same frame as the objects in the batch: a replay counts what neither has.
+        if self.queues.dirty_since != 0 && (has_others || self.queues.dirty_since <= target) {
+            let mut queues = std::mem::take(&mut self.queues);
+            queues.save(last, |name, row| match row {
+                Some(row) => save.put(Space::Sys, name, row),
+                None => save.delete(Space::Sys, name),
+            });
+            self.queues = queues;
+        }
+        if has_others || !save.writes.is_empty() {
             self.databases_dirty = 0;
             self.complete = self.oldest_dirty().map_or(last, |oldest| oldest - 1).min(last);
             save.writes.push(self.sys_row(last, self.complete));
@@ -95,8 +106,8 @@ impl Keyspace {
     }
 
     /// Notes that a batch is in the store.
-    pub fn committed(&mut self, save: Save) {
-        save.spills.iter().for_each(|spill| self.landed(spill));
+    pub fn committed(&mut self, mut save: Save) {
+        save.spills.iter_mut().for_each(|spill| self.landed(spill));
         for (slot, id) in save.saved {
             if let Some(object) = self.objects.same_mut(slot, id) {
                 object.saving = false;
@@ -111,7 +122,8 @@ impl Keyspace {
         let dirty = self.dirty.front().map(|(lsn, ..)| *lsn);
         let stale = self.stale.front().map(|(lsn, _)| *lsn);
         let databases = (self.databases_dirty != 0).then_some(self.databases_dirty);
-        [dirty, stale, databases].into_iter().flatten().min()
+        let queues = (self.queues.dirty_since != 0).then_some(self.queues.dirty_since);
+        [dirty, stale, databases, queues].into_iter().flatten().min()
     }
 
     /// Takes dead values apart, one step; tells whether more is left.
@@ -290,8 +302,9 @@ impl Keyspace {
         layout::put_varint(&mut row, self.next_object);
         layout::put_varint(&mut row, self.next_namespace);
         layout::put_varint(&mut row, self.batches.next);
-        layout::put_varint(&mut row, self.databases.len() as u64);
-        self.databases.iter().for_each(|database| layout::put_varint(&mut row, database.namespace));
+        let selectable = self.database_count();
+        layout::put_varint(&mut row, selectable as u64);
+        self.databases[..selectable].iter().for_each(|database| layout::put_varint(&mut row, database.namespace));
         Write::put(Space::Sys, layout::SYS_STATE_KEY, row)
     }
 }

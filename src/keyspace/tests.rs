@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::chunk::Chunk;
-use super::layout::SYS_STATE_KEY;
+use super::layout::{SYS_QUEUE_PREFIX, SYS_STATE_KEY};
 use super::recovery::{Fetched, Recovery, inline_body};
 use super::save::piece_key;
 use super::*;
@@ -19,7 +19,7 @@ const SIZES: Sizes = Sizes { chunk_bytes: 64, inline_bytes_max: 24, piece_bytes:
 const BUDGET: Budget = Budget { objects_bytes: 8 << 10, spills_bytes: 4 << 10, batch_bytes: 512, evict_all: true };
 
 /// Keys as the model names them: the database before the name.
-const KEYS: [&[u8]; 8] = [b"0a", b"0b", b"0c", b"0d", b"0e", b"1a", b"1b", b"1c"];
+const KEYS: [&[u8]; 8] = [b"0queue:a", b"0queue:b", b"0c", b"0d", b"0e", b"1queue:a", b"1b", b"1c"];
 
 fn database(key: &[u8]) -> usize {
     usize::from(key[0] - b'0')
@@ -36,6 +36,12 @@ enum Told {
     Set(BTreeSet<Vec<u8>>),
 }
 
+fn keyspace() -> Keyspace {
+    let mut keys = Keyspace::new(2, SIZES, BUDGET);
+    keys.queues.names = crate::job::Queues::parse("queue:*", "");
+    keys
+}
+
 /// A keyspace with its store and its log, as the shard keeps them.
 struct World {
     keys: Keyspace,
@@ -43,6 +49,10 @@ struct World {
     frames: Vec<(u64, Vec<u8>)>,
     next: u64,
     model: BTreeMap<Vec<u8>, Told>,
+    /// What became of the items of every list.
+    counts: BTreeMap<Vec<u8>, JobCounts>,
+    /// Items that rules have taken out of a list, without those that came back.
+    apart: BTreeMap<Vec<u8>, u64>,
     random: StdRng,
     spills: usize,
     fetches: usize,
@@ -54,11 +64,13 @@ struct World {
 impl World {
     fn new(seed: u64) -> World {
         World {
-            keys: Keyspace::new(2, SIZES, BUDGET),
+            keys: keyspace(),
             store: MemoryStore::new(),
             frames: Vec::new(),
             next: 1,
             model: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            apart: BTreeMap::new(),
             random: StdRng::seed_from_u64(seed),
             spills: 0,
             fetches: 0,
@@ -98,7 +110,7 @@ impl World {
     }
 
     fn relieve(&mut self) {
-        if let Some(spill) = self.keys.relieve() {
+        if let Some(mut spill) = self.keys.relieve() {
             self.spills += 1;
             let chunks: Vec<_> = spill
                 .chunks
@@ -107,7 +119,7 @@ impl World {
                 .map(|(at, chunk)| (at as u32, chunk.body.encode(chunk.object)))
                 .collect();
             self.store.ingest(spill.batch, &chunks).expect("memory takes it");
-            self.keys.landed(&spill);
+            self.keys.landed(&mut spill);
         }
         for missing in self.keys.take_prefetch() {
             match fetch(&self.store, &self.keys, &missing).expect("what lives is in the store") {
@@ -144,12 +156,18 @@ impl World {
     /// Forgets the memory and comes back from store and log.
     fn crash(&mut self) {
         self.store.crash();
-        let mut keys = Keyspace::new(2, SIZES, BUDGET);
+        let mut keys = keyspace();
         keys.begin_turn(1000);
         let mut recovery = Recovery::default();
         if let Some(row) = self.store.get(Space::Sys, SYS_STATE_KEY).expect("memory reads") {
             recovery.state(&mut keys, &row).expect("the state is whole");
         }
+        self.store
+            .scan(Space::Sys, SYS_QUEUE_PREFIX, &mut |name, row| {
+                recovery.queue(&mut keys, name, row).expect("the row is whole");
+                ControlFlow::Continue(())
+            })
+            .expect("memory reads");
         self.store
             .scan(Space::Keys, b"", &mut |name, row| {
                 recovery.key(&mut keys, name, row).expect("the row is whole");
@@ -187,7 +205,9 @@ impl World {
         match self.random.random_range(0..100) {
             0..40 => self.push(&key),
             40..60 => self.pop(&key),
-            60..64 => self.remove(&key),
+            60..62 => self.remove(&key),
+            62..63 => self.take(&key),
+            63..64 => self.trim(&key),
             64..68 => self.set(&key),
             68..72 => self.insert(&key),
             72..74 => self.delete(&key),
@@ -240,6 +260,7 @@ impl World {
         });
         let list = self.model.entry(key.to_vec()).or_insert(Told::List(VecDeque::new()));
         let Told::List(list) = list else { unreachable!() };
+        self.counts.entry(key.to_vec()).or_default().pushed += count;
         for item in items {
             match side {
                 Side::Left => list.push_front(item),
@@ -261,13 +282,8 @@ impl World {
         let list = self.list(key).expect("it was just there");
         let expected = if side == Side::Left { list.front() } else { list.back() };
         assert_eq!(Some(&end), expected);
-        for _ in 0..count {
-            match side {
-                Side::Left => list.pop_front(),
-                Side::Right => list.pop_back(),
-            };
-        }
-        self.tidy(key);
+        self.counts(key).popped += count as u64;
+        self.drop_items(key, side, count);
     }
 
     fn remove(&mut self, key: &[u8]) {
@@ -279,6 +295,7 @@ impl World {
             keys.remove_items(slot, &[ordinal])
         });
         self.list(key).expect("it was just there").remove(at);
+        self.counts(key).removed += 1;
         self.tidy(key);
     }
 
@@ -302,6 +319,7 @@ impl World {
             keys.insert_item(slot, pivot, after, &item)
         });
         self.list(key).expect("it was just there").insert(at + usize::from(after), item);
+        self.counts(key).pushed += 1;
     }
 
     fn delete(&mut self, key: &[u8]) {
@@ -309,6 +327,7 @@ impl World {
             Some(slot) => keys.delete(slot),
             None => Ok(()),
         });
+        self.count_gone(key);
         self.model.remove(key);
     }
 
@@ -326,7 +345,12 @@ impl World {
             }
             keys.rename(slot, database(&to), name(&to))
         });
+        self.count_gone(key);
+        self.count_gone(&to);
         let value = self.model.remove(key).expect("it was just there");
+        if let Told::List(list) = &value {
+            self.counts(&to).pushed += list.len() as u64;
+        }
         self.model.insert(to, value);
     }
 
@@ -359,6 +383,9 @@ impl World {
         if self.random.random_range(0..10) == 0 {
             let flushed = self.random.random_range(0..2);
             self.frame(flushed, |keys| keys.flush(flushed));
+            for key in KEYS.iter().filter(|key| database(key) == flushed) {
+                self.count_gone(key);
+            }
             self.model.retain(|key, _| database(key) != flushed);
         }
     }
@@ -403,6 +430,79 @@ impl World {
             Ok(Some(Told::List(items)))
         });
         assert_eq!(found.as_ref(), self.model.get(key), "key {}", String::from_utf8_lossy(key));
+        self.check_counts(key);
+    }
+
+    /// What went into a queue is what came out of it and what is in it.
+    fn check_counts(&mut self, key: &[u8]) {
+        let Some(id) = self.keys.queues.find(database(key), name(key)) else { return };
+        let told = *self.counts(key);
+        let queue = self.keys.queues.get(id).expect("it was just found");
+        assert_eq!(queue.counts, told, "counts of {}", String::from_utf8_lossy(key));
+        let apart = self.apart.get(key).copied().unwrap_or(0);
+        let length = self.list(key).map_or(0, |list| list.len() as u64);
+        assert_eq!(told.pushed, told.popped + told.removed + apart + length, "{}", String::from_utf8_lossy(key));
+    }
+
+    fn counts(&mut self, key: &[u8]) -> &mut JobCounts {
+        self.counts.entry(key.to_vec()).or_default()
+    }
+
+    /// A list that goes as a whole.
+    fn count_gone(&mut self, key: &[u8]) {
+        let length = self.list(key).map_or(0, |list| list.len() as u64);
+        self.counts(key).removed += length;
+    }
+
+    /// Takes an item out of the middle, as a pop that passed over others, or as a rule; a rule's may come back.
+    fn take(&mut self, key: &[u8]) {
+        let Some(len) = self.list(key).map(|list| list.len()) else { return };
+        let at = self.random.random_range(0..len);
+        let is_rule = self.random.random();
+        self.frame(database(key), |keys| {
+            let slot = keys.find_kind(name(key), Kind::List)?.expect("the model has it");
+            let ordinal = keys.list(slot).ordinal_at(at as u64).expect("it is that long");
+            if is_rule { keys.banish(slot, &[ordinal]) } else { keys.take_items(slot, Side::Left, &[ordinal]) }
+        });
+        let item = self.list(key).expect("it was just there").remove(at).expect("it is that long");
+        self.tidy(key);
+        if !is_rule {
+            self.counts(key).popped += 1;
+            return;
+        }
+        if self.random.random() {
+            *self.apart.entry(key.to_vec()).or_default() += 1;
+            return;
+        }
+        self.frame(database(key), |keys| {
+            let slot = keys.find_or_create(name(key), Kind::List)?;
+            keys.restore(slot, Side::Left, &[&item])
+        });
+        let list = self.model.entry(key.to_vec()).or_insert(Told::List(VecDeque::new()));
+        let Told::List(list) = list else { unreachable!() };
+        list.push_front(item);
+    }
+
+    fn trim(&mut self, key: &[u8]) {
+        let Some(len) = self.list(key).map(|list| list.len()) else { return };
+        let (side, count) = (self.side(), self.random.random_range(1..=len.min(4)));
+        self.frame(database(key), |keys| {
+            let slot = keys.find_kind(name(key), Kind::List)?.expect("the model has it");
+            keys.trim(slot, side, count as u64)
+        });
+        self.counts(key).removed += count as u64;
+        self.drop_items(key, side, count);
+    }
+
+    fn drop_items(&mut self, key: &[u8], side: Side, count: usize) {
+        let list = self.list(key).expect("it was just there");
+        for _ in 0..count {
+            match side {
+                Side::Left => list.pop_front(),
+                Side::Right => list.pop_back(),
+            };
+        }
+        self.tidy(key);
     }
 }
 

@@ -81,6 +81,18 @@ declare::settings! {
         /// Longest reply that cannot be streamed; 0 for a quarter of maxmemory, as much as a value may have.
         "reply-bytes-max" => reply_bytes_max_setting: u64 = "0", bytes(0, i64::MAX as u64), Live;
     }
+    "Jobs" {
+        /// Keys of lists that are queues of jobs, as globs: where Sidekiq, Resque and their namespaces put them.
+        "job-queues" => job_queues: Vec<String> = "queue:* *:queue:*", Kind::Words, Fixed;
+        /// Keys of lists that hold jobs which are being worked on although they look like queues, as globs.
+        "job-working-lists" => job_working_lists: Vec<String> = "", Kind::Words, Fixed;
+        /// Jobs that one pop looks at to find one that may be handed out; the sweeper looks further.
+        "job-scan-max" => job_scan_max: u32 = "256", integer(1, 100_000), Live;
+        /// Jobs that are remembered after they left a queue, while new jobs may be refused: handed back, they are taken.
+        "handback-ids-max" => handback_ids_max: u32 = "1000000", integer(0, 100_000_000), Live;
+        /// Whether the sets named paused, in which Sidekiq Pro keeps the names of paused queues, hold those queues.
+        "job-paused-sets" => job_paused_sets: bool = "yes", Kind::YesNo, Live;
+    }
     "Scripts" {
         /// Milliseconds after which a script that has written nothing is ended; 0 never.
         "busy-reply-threshold" | "lua-time-limit" => busy_reply_threshold_ms: u64 = "5000", integer(0, INTEGER_MAX), Live;

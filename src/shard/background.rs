@@ -11,6 +11,8 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use tracing::{error, info, warn};
 
+use crate::command::job::look::{Answer, Question, look};
+use crate::job::Summary;
 use crate::keyspace::chunk::Chunk;
 use crate::keyspace::recovery::{Fetched, inline_body};
 use crate::keyspace::save::piece_key;
@@ -53,6 +55,8 @@ pub enum Done {
         token: u64,
         fetched: Result<Option<Fetched>, String>,
     },
+    /// What was seen in a part of a queue.
+    Looked(Answer),
     /// The store cannot be written any more.
     StoreFailed(String),
 }
@@ -64,6 +68,7 @@ pub type Waker = Arc<dyn Fn() + Send + Sync>;
 pub struct Background {
     store: Arc<dyn Store>,
     jobs: Option<Sender<Job>>,
+    questions: Option<Sender<Question>>,
     loads: Arc<Loads>,
     done: Receiver<Done>,
     threads: Vec<JoinHandle<()>>,
@@ -111,7 +116,21 @@ impl Background {
             let (store, loads, report) = (store.clone(), loads.clone(), report.clone());
             threads.push(spawn("loader", move || load_all(&*store, &loads, &report)));
         }
-        Background { store, jobs: Some(jobs_sender), loads, done, threads, waker, free_bytes: free }
+        let (questions, asked) = channel();
+        {
+            let (store, report) = (store.clone(), report.clone());
+            threads.push(spawn("sweeper", move || look_at_all(&*store, &asked, &report)));
+        }
+        Background {
+            store,
+            jobs: Some(jobs_sender),
+            questions: Some(questions),
+            loads,
+            done,
+            threads,
+            waker,
+            free_bytes: free,
+        }
     }
 
     pub fn set_waker(&self, waker: Waker) {
@@ -127,6 +146,13 @@ impl Background {
     pub fn load(&self, load: Load) {
         self.loads.queue.lock().0.push_back(load);
         self.loads.wanted.notify_one();
+    }
+
+    /// Asks for a look at a part of a queue.
+    pub fn look(&self, question: Question) {
+        let questions = self.questions.as_ref().expect("the sender lives as long as the threads");
+        // A thread that has ended has panicked, and with it the process ends.
+        let _ = questions.send(question);
     }
 
     /// What the threads have to tell since the last look.
@@ -146,6 +172,7 @@ impl Background {
 impl Drop for Background {
     fn drop(&mut self) {
         self.jobs = None;
+        self.questions = None;
         self.loads.queue.lock().1 = true;
         self.loads.wanted.notify_all();
         for thread in self.threads.drain(..) {
@@ -184,8 +211,9 @@ impl StoreThread {
 
     fn run_job(&self, job: Job) -> Result<(), String> {
         match job {
-            Job::Spill(spill) => {
+            Job::Spill(mut spill) => {
                 self.ingest(&spill)?;
+                summarize(&mut spill);
                 self.report.tell(Done::Spilled(spill));
             }
             Job::Save(mut save) => {
@@ -203,9 +231,7 @@ impl StoreThread {
     }
 
     fn ingest(&self, spill: &Spill) -> Result<(), String> {
-        let encode =
-            |(index, chunk): (usize, &crate::keyspace::SpilledChunk)| (index as u32, chunk.body.encode(chunk.object));
-        let chunks: Vec<(u32, Vec<u8>)> = spill.chunks.iter().enumerate().map(encode).collect();
+        let chunks = encode(spill);
         self.insist(|| {
             // A batch that was written although its write reported a failure is written anew.
             if self.store.batches()?.contains(&spill.batch) {
@@ -246,8 +272,19 @@ impl StoreThread {
 }
 
 /// Ingests a batch on the spot, as replay does.
-pub fn ingest_now(store: &dyn Store, spill: &Spill) -> Result<(), String> {
-    store.ingest(spill.batch, &encode(spill)).map_err(|error| error.to_string())
+pub fn ingest_now(store: &dyn Store, spill: &mut Spill) -> Result<(), String> {
+    store.ingest(spill.batch, &encode(spill)).map_err(|error| error.to_string())?;
+    summarize(spill);
+    Ok(())
+}
+
+/// Says of every chunk of a queue what jobs it holds, while its bytes are at hand.
+fn summarize(spill: &mut Spill) {
+    for chunk in spill.chunks.iter_mut().filter(|chunk| chunk.holds_jobs) {
+        let body = &chunk.body;
+        let items = (0..body.len() as u32).map(|index| body.item(index));
+        chunk.summary = Some(Box::new(Summary::of(items)));
+    }
 }
 
 fn encode(spill: &Spill) -> Vec<(u32, Vec<u8>)> {
@@ -271,6 +308,18 @@ fn load_all(store: &dyn Store, loads: &Loads, report: &Report) {
         };
         let fetched = fetch(store, &load.missing, load.row.as_ref());
         report.tell(Done::Loaded { missing: load.missing, token: load.token, fetched });
+    }
+}
+
+/// Answers questions in their order.
+fn look_at_all(store: &dyn Store, asked: &Receiver<Question>, report: &Report) {
+    while let Ok(question) = asked.recv() {
+        let answer = look(question, |object, at| {
+            let stored = store.chunk(at.id).map_err(|error| error.to_string())?;
+            let chunk = stored.map(|stored| Chunk::decode(&stored, object)).transpose();
+            chunk.map(|chunk| chunk.map(Arc::new)).map_err(|corrupt| format!("chunk {}: {corrupt}", at.id.0))
+        });
+        report.tell(Done::Looked(answer));
     }
 }
 

@@ -6,7 +6,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// What this version writes. Persisted in `VERSION`; raised when an older version could not read the new files.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
+/// The oldest that this version reads: without queues' counts and summaries, which are made as time goes on.
+const SCHEMA_OLDEST: u32 = 1;
 
 /// Only the server's own user may look in: payloads hold what customers said.
 const DIRECTORY_MODE: u32 = 0o700;
@@ -114,6 +116,8 @@ fn check_schema(path: &Path) -> Result<(), DirectoryError> {
     match text.strip_prefix(VERSION_PREFIX).and_then(|number| number.trim_end().parse::<u32>().ok()) {
         Some(found) if found > SCHEMA => Err(DirectoryError::Newer { path: path.to_owned(), found }),
         Some(SCHEMA) => Ok(()),
+        // What is written from now on, an older version could not read.
+        Some(SCHEMA_OLDEST..SCHEMA) => write_schema(path).map_err(|reason| not_writable(path, reason)),
         _ => Err(DirectoryError::BadVersion { path: version, found: text.chars().take(60).collect() }),
     }
 }
@@ -165,9 +169,18 @@ mod tests {
     fn a_newer_schema_is_refused_and_left_alone() {
         let parent = tempfile::tempdir().expect("a temporary directory can be made");
         let version = parent.path().join(VERSION_FILE);
-        fs::write(&version, "millpond schema 2\n").expect("it can be written");
+        fs::write(&version, "millpond schema 3\n").expect("it can be written");
         let message = refusal(parent.path());
-        assert!(message.contains("schema 2") && message.contains("newer version"), "{message}");
+        assert!(message.contains("schema 3") && message.contains("newer version"), "{message}");
+        assert_eq!(fs::read_to_string(&version).expect("it is there"), "millpond schema 3\n");
+    }
+
+    #[test]
+    fn an_older_schema_is_taken_over() {
+        let parent = tempfile::tempdir().expect("a temporary directory can be made");
+        let version = parent.path().join(VERSION_FILE);
+        fs::write(&version, "millpond schema 1\n").expect("it can be written");
+        Directory::open(parent.path()).expect("it can be used");
         assert_eq!(fs::read_to_string(&version).expect("it is there"), "millpond schema 2\n");
     }
 

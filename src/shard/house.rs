@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock::Clock;
-use crate::command::Host;
+use crate::command::{Host, SweepState};
 use crate::keyspace::chunk::Chunk;
 use crate::keyspace::list::ChunkAt;
 use crate::keyspace::recovery::Fetched;
@@ -23,6 +23,7 @@ use super::background::{self, Background, Done};
 use super::client::{Client, State};
 use super::info;
 use super::pubsub::PubSub;
+use super::sweeper::Sweeper;
 use super::waiters::Waiters;
 
 /// Reply buffers that are kept for the next turn.
@@ -50,6 +51,7 @@ pub struct House {
     /// Clients whose command waits until the store has caught up.
     pub held: BTreeSet<ClientId>,
     pub walking: BTreeSet<ClientId>,
+    pub sweeper: Sweeper,
     pub waiters: Waiters,
     pub pubsub: PubSub,
     pub engine: Option<Box<Engine>>,
@@ -267,6 +269,10 @@ impl Host for House {
             Fetched::Chunk(chunk) => Ok(chunk),
             Fetched::Whole(_) => unreachable!("a chunk is fetched as a chunk"),
         }
+    }
+
+    fn sweep_of(&self, database: usize, rule: u64) -> SweepState {
+        self.sweeper.state(database, rule)
     }
 
     fn shut_down(&mut self) {

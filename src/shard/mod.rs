@@ -10,6 +10,7 @@ mod open;
 mod progress;
 mod pubsub;
 mod room;
+mod sweeper;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -25,6 +26,8 @@ use rand::rngs::StdRng;
 use crate::clock::Now;
 use crate::keyspace::{Keyspace, Missing};
 use crate::resp::Error;
+use crate::sched::Scheduler;
+use crate::session::Session;
 pub use crate::session::{ClientId, Peer};
 
 use self::checkpoint::Checkpoints;
@@ -97,7 +100,13 @@ pub struct Turned {
 /// See the module.
 pub struct Shard {
     keys: Keyspace,
+    /// The rules, and what follows from them.
+    jobs: Scheduler,
     house: House,
+    /// For what the server does of its own accord.
+    own_session: Session,
+    /// How often sets that pause queues had changed when it was looked at last.
+    paused_seen: u64,
     random: StdRng,
     /// Which client waits for what was asked of the threads under a number.
     fetching: BTreeMap<u64, ClientId>,

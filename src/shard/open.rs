@@ -10,11 +10,15 @@ use rand::{RngExt, SeedableRng};
 use tracing::{info, warn};
 
 use crate::clock::Clock;
-use crate::keyspace::layout::{Corrupt, SYS_STATE_KEY};
+use crate::command::job::{load_rules, load_work};
+use crate::job::Queues as QueueNames;
+use crate::keyspace::layout::{Corrupt, SYS_QUEUE_PREFIX, SYS_STATE_KEY};
 use crate::keyspace::recovery::{Fetched, Recovery};
 use crate::keyspace::{Budget, Keyspace, Missing, Sizes};
 use crate::log::{self, Log, Opened, SyncPolicy};
 use crate::metrics::Metrics;
+use crate::sched::Scheduler;
+use crate::session::{Peer, Session};
 use crate::settings::{AppendFsync, MemoryShare, Settings};
 use crate::store::{FjallStore, Space, Store};
 
@@ -40,6 +44,7 @@ impl Shard {
             .with_context(|| format!("cannot open the store in {}", directory.display()))?;
         let store: Arc<dyn Store> = Arc::new(store);
         let mut keys = Keyspace::new(settings.databases as usize, sizes(&settings), budget(&settings));
+        keys.queues.names = QueueNames::parse(&settings.job_queues.join(" "), &settings.job_working_lists.join(" "));
         keys.begin_turn(0);
         let mut recovery = Recovery::default();
         let mut progress = Progress::begin(clock.now().mono);
@@ -54,6 +59,7 @@ impl Shard {
         let log = replay(&settings, &*store, &mut keys, &mut recovery, clock, random.random())?;
         metrics.replayed_ops.add(keys.counts.effects);
         recovery.finish(&mut keys);
+        bring_in_own(&*store, &mut keys)?;
         let last_lsn = log.next_lsn() - 1;
         let buffer = log.frame_buffer();
         let free = free_bytes_of(directory.clone());
@@ -74,6 +80,7 @@ impl Shard {
             gated: Default::default(),
             held: Default::default(),
             walking: Default::default(),
+            sweeper: Default::default(),
             waiters: waiters::Waiters::default(),
             pubsub: Default::default(),
             engine: None,
@@ -90,9 +97,13 @@ impl Shard {
             script_began: None,
             identity: super::info::Identity::read(run_id, config_file),
         };
-        Ok(Shard {
+        let own_session = Session::new(0, Peer { address: "millpond".to_owned(), ..Peer::default() }, clock.now().mono);
+        let mut shard = Shard {
             keys,
+            jobs: Scheduler::default(),
             house,
+            own_session,
+            paused_seen: 0,
             random,
             fetching: Default::default(),
             shared_loads: Default::default(),
@@ -100,7 +111,10 @@ impl Shard {
             stuck: false,
             exit: None,
             requests_run: 0,
-        })
+        };
+        shard.jobs.rules = shard.with_context(clock.now(), 0, load_rules);
+        shard.with_context(clock.now(), 0, load_work);
+        Ok(shard)
     }
 
     /// Does with the data what CONFIG SET has changed. The store's cache keeps the share that it was opened with.
@@ -162,6 +176,7 @@ fn load_rows(
             ControlFlow::Break(())
         }
     };
+    store.scan(Space::Sys, SYS_QUEUE_PREFIX, &mut |name, row| take(recovery.queue(keys, name, row), recovery))?;
     store.scan(Space::Keys, b"", &mut |name, row| take(recovery.key(keys, name, row), recovery))?;
     store.scan(Space::Dir, b"", &mut |name, row| take(recovery.chunk(keys, name, row), recovery))?;
     if let Some(corrupt) = failed {
@@ -196,10 +211,10 @@ fn replay(
         recovery.frame(keys, lsn, frame, &mut fetch)?;
         // Replay keeps to the memory budget: what does not fit goes to the store as it comes.
         if keys.memory.objects_bytes() > keys.memory.budget.objects_bytes
-            && let Some(spill) = keys.relieve()
+            && let Some(mut spill) = keys.relieve()
         {
-            background::ingest_now(store, &spill)?;
-            keys.landed(&spill);
+            background::ingest_now(store, &mut spill)?;
+            keys.landed(&mut spill);
         }
         Ok(())
     };
@@ -224,6 +239,16 @@ fn replay(
     }
     info!(frames = recovered.frames, bytes = recovered.bytes, "replayed the log");
     Ok(log)
+}
+
+/// What the server keeps for itself, and the sets that pops look at, stay in memory from the start.
+fn bring_in_own(store: &dyn Store, keys: &mut Keyspace) -> anyhow::Result<()> {
+    for missing in keys.missing_own() {
+        let row = row_of(keys, &missing);
+        let fetched = background::fetch(store, &missing, row.as_ref()).map_err(|reason| anyhow!(reason))?;
+        keys.install(&missing, fetched.ok_or_else(|| anyhow!("{missing:?} is not in the store"))?);
+    }
+    Ok(())
 }
 
 /// Batches that were written and that no row came to refer to, because of a crash in between.

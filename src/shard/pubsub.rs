@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use crate::command::glob;
+use crate::glob;
 use crate::session::ClientId;
 
 /// See the module.

@@ -7,7 +7,10 @@ use std::time::Duration;
 use tracing::debug;
 
 use crate::clock::Now;
-use crate::command::{Command, FULL_OF_KEYS, Host, drop_transaction, may_fill_keys};
+use crate::command::{
+    Command, FULL_OF_KEYS, Host, disk_is_low, drop_transaction, is_served_from_reserve, may_fill_keys,
+};
+use crate::keyspace::Disk;
 use crate::resp::Error;
 use crate::session::{ClientId, Session};
 
@@ -16,6 +19,9 @@ use super::turn::client_mut;
 use super::{Shard, Sockets};
 
 const OUT_OF_MEMORY: Error = Error::constant("OOM command not allowed when used memory > 'maxmemory'.");
+
+/// With less free than a segment of the log takes, nothing is served from the reserve but jobs that come back.
+const SCARCE_BYTES: u64 = 64 << 20;
 
 impl Shard {
     /// Says whether a command that may need memory or disk can run now. If not, it is held until the store has caught up,
@@ -28,12 +34,8 @@ impl Shard {
         request: &Request,
         held_until: Option<Duration>,
     ) -> bool {
-        if self.is_disk_low() {
-            let reserve = self.house.settings.disk_reserve_bytes;
-            let text = format!(
-                "OOM command not allowed: less than disk-reserve ({reserve} bytes) is free on the disk. Jobs can still be taken"
-            );
-            self.refuse(session, command, &Error::new(text));
+        if self.keys.disk > Disk::Roomy && !self.is_served_from_reserve(session, command, request) {
+            self.refuse(session, command, &disk_is_low(self.house.settings.disk_reserve_bytes));
             return false;
         }
         if self.keys.memory.is_full_of_keys() && may_fill_keys(session, command, request) {
@@ -57,8 +59,26 @@ impl Shard {
         false
     }
 
-    pub(super) fn is_disk_low(&self) -> bool {
-        self.house.background.free_bytes() < self.house.settings.disk_reserve_bytes
+    fn is_served_from_reserve(&mut self, session: &Session, command: &Command, request: &Request) -> bool {
+        self.keys.begin(self.house.buffer.next_lsn(), session.database);
+        is_served_from_reserve(&self.keys, session, command, request)
+    }
+
+    /// Looks at the disk. While new jobs may soon be refused, those that leave are remembered: handed back, they are taken.
+    pub(super) fn look_at_disk(&mut self) {
+        let (free, reserve) = (self.house.background.free_bytes(), self.house.settings.disk_reserve_bytes);
+        self.keys.disk = match free {
+            free if free >= reserve => Disk::Roomy,
+            free if free >= reserve.min(SCARCE_BYTES) => Disk::Low,
+            _ => Disk::Scarce,
+        };
+        let is_near = free < reserve.saturating_mul(2);
+        let handbacks = &mut self.keys.handbacks;
+        if handbacks.active != is_near {
+            handbacks.active = is_near;
+            handbacks.clear();
+        }
+        handbacks.ids_max = self.house.settings.handback_ids_max as usize;
     }
 
     /// Answers that there is no room. A refused EXEC is over, as in Redis: its client takes it for over, too.

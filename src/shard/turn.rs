@@ -21,6 +21,7 @@ use crate::settings::AppendFsync;
 use super::background::{Done, Load};
 use super::client::{Client, Fetching, Parked, Request, State, Walking, error_of};
 use super::house::row_of;
+use super::sweeper::STEP_TOKEN;
 use super::{Input, Outgoing, Shard, Sockets, Turned};
 
 /// Requests that one client runs before the next one has its turn.
@@ -47,6 +48,7 @@ impl Shard {
     ) -> Turned {
         self.house.metrics.turns.count();
         self.keys.begin_turn(now.wall_ms());
+        self.look_at_disk();
         self.take_in(now, inputs);
         if self.stuck && !self.append() {
             return Turned { wake_at: Some(now.mono + STUCK_PAUSE), exit: self.exit, ..Turned::default() };
@@ -56,7 +58,8 @@ impl Shard {
         self.expire(now, sockets);
         self.run_held(now, sockets);
         let more = self.run_ready(now, sockets);
-        self.step_walks(now, sockets);
+        let walking = self.step_walks(now, sockets);
+        let going_on = self.sweep_on(now, sockets);
         let mut sweeping = false;
         for _ in 0..SWEEPS_A_TURN {
             sweeping = self.keys.sweep();
@@ -74,7 +77,7 @@ impl Shard {
             self.release(outgoing);
         }
         self.measure(now);
-        Turned { wake_at: self.wake_at(now), more: more || sweeping, exit: self.exit }
+        Turned { wake_at: self.wake_at(now), more: more || walking || sweeping || going_on, exit: self.exit }
     }
 
     // ---- what came in -------------------------------------------------------------------------------------------
@@ -275,6 +278,7 @@ impl Shard {
         let mut context = Context {
             now,
             keys: &mut self.keys,
+            jobs: &mut self.jobs,
             session,
             host: &mut self.house,
             random: &mut self.random,
@@ -297,7 +301,7 @@ impl Shard {
 
     /// Gives the effects of the command that has just run to the log. Also of one that has to be run again: keys that it
     /// met and whose time had come are deleted.
-    fn finish_frame(&mut self) -> bool {
+    pub(super) fn finish_frame(&mut self) -> bool {
         let frame = self.keys.frame();
         if frame.is_empty() {
             return false;
@@ -376,7 +380,7 @@ impl Shard {
 
     /// Runs the commands of those again who wait for a key that grew: oldest first, after every command, so that nobody
     /// behind them in the same batch takes what is theirs.
-    fn serve_waiters(&mut self, now: Now, sockets: &dyn Sockets) {
+    pub(super) fn serve_waiters(&mut self, now: Now, sockets: &dyn Sockets) {
         while self.keys.has_grown() {
             for grown in self.keys.take_grown() {
                 let key = Bytes::copy_from_slice(&grown.key);
@@ -507,9 +511,11 @@ impl Shard {
     fn hear_threads(&mut self, now: Now, sockets: &dyn Sockets) {
         while let Some(done) = self.house.early.pop_front().or_else(|| self.house.background.next_done()) {
             match done {
-                Done::Spilled(spill) => self.keys.landed(&spill),
+                Done::Spilled(mut spill) => self.keys.landed(&mut spill),
                 Done::Saved(save) => self.saved(save),
                 Done::Loaded { missing, token: 0, fetched } => self.prefetched(&missing, fetched),
+                Done::Loaded { missing, token: STEP_TOKEN, fetched } => self.step_loaded(missing, fetched),
+                Done::Looked(answer) => self.looked(answer),
                 Done::Loaded { missing, token, fetched } => self.loaded_for_all(now, sockets, missing, token, fetched),
                 Done::StoreFailed(reason) => {
                     error!(%reason, "the store has failed; the server stops, what was acknowledged is in the log");
@@ -629,13 +635,17 @@ impl Shard {
         }
     }
 
-    /// Lets every walk go on a step.
-    fn step_walks(&mut self, now: Now, sockets: &dyn Sockets) {
+    /// Lets every walk go on a step; tells whether one of them could go on at once.
+    fn step_walks(&mut self, now: Now, sockets: &dyn Sockets) -> bool {
         let walking: Vec<ClientId> = self.house.walking.iter().copied().collect();
         for id in walking {
             self.step_walk(now, id);
             self.serve_waiters(now, sockets);
         }
+        self.house.walking.iter().any(|id| match self.house.clients.get(id).map(|client| &client.state) {
+            Some(State::Walking(walking)) => walking.outstanding == 0,
+            _ => false,
+        })
     }
 
     fn step_walk(&mut self, now: Now, id: ClientId) {
@@ -682,6 +692,7 @@ impl Shard {
         let mut context = Context {
             now,
             keys: &mut self.keys,
+            jobs: &mut self.jobs,
             session,
             host: &mut self.house,
             random: &mut self.random,
@@ -826,7 +837,11 @@ impl Shard {
         let in_ms = |at_ms: u64| now.mono + Duration::from_millis(at_ms.saturating_sub(now.wall_ms()).max(1));
         let expiry = self.keys.next_expiry_ms().map(in_ms);
         let held = (!self.house.held.is_empty()).then(|| now.mono + Duration::from_millis(10));
-        [self.house.waiters.next_deadline(), expiry, held, self.checkpoint_wakes_at(now)].into_iter().flatten().min()
+        let rule = self.jobs.rules.next_expiry_ms().map(in_ms);
+        let (task, timed) = self.house.sweeper.wakes_at();
+        let jobs = [rule, task.map(in_ms), timed];
+        let others = [self.house.waiters.next_deadline(), expiry, held, self.checkpoint_wakes_at(now)];
+        others.into_iter().chain(jobs).flatten().min()
     }
 }
 

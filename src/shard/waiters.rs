@@ -57,6 +57,11 @@ impl Waiters {
         queue.range(from..).next().map(|(place, client)| (*place, *client))
     }
 
+    /// All keys that somebody waits for.
+    pub fn keys(&self) -> Vec<(usize, Bytes)> {
+        self.by_key.keys().cloned().collect()
+    }
+
     /// A client whose time is over.
     pub fn overdue(&self, now: Duration) -> Option<ClientId> {
         self.deadlines.first().filter(|(until, _)| *until <= now).map(|(_, client)| *client)

@@ -15,12 +15,28 @@ fn on_a_disk_that_is_nearly_full_only_new_data_is_refused() {
     client.line("RPUSH jobs a b c d");
     client.line(&format!("CONFIG SET disk-reserve {MORE_THAN_ANY_DISK}"));
 
-    for refused in ["RPUSH jobs e", "SET key value", "ZADD schedule 1 job", "HSET hash field value"] {
+    let large = format!("SET key {}", "x".repeat(5000));
+    for refused in ["LPUSH jobs e", "ZADD schedule 1 {}", "COPY jobs others", &large] {
         assert!(is_out_of_memory(&mut client, refused), "{refused}");
+    }
+    let refused = client.must(&["EVAL", "return redis.call('rpush', 'jobs', 'e')", "0"]);
+    assert!(matches!(&refused, Value::Error(text) if text.starts_with("OOM ")), "{refused:?}");
+    let served = client.must(&["EVAL", "return redis.call('set', 'lock', 'me')", "0"]);
+    assert!(!served.is_error(), "a script that takes a lock: {served:?}");
+    // What workers write around a job goes on.
+    for served in [
+        "SET worker:1 job",
+        "HSET workers:heartbeat 1 now",
+        "SADD queues jobs",
+        "INCRBY stat:processed 1",
+        "RPUSH failed job",
+        "ZADD delayed_queue_schedule 1 1",
+    ] {
+        assert!(!client.line(served).is_error(), "{served}");
     }
     client.line("MULTI");
     client.line("DEL jobs");
-    client.line("RPUSH jobs e");
+    client.line("LPUSH jobs e");
     let refused = client.line("EXEC");
     assert!(
         matches!(&refused, Value::Error(text) if text.starts_with("EXECABORT Transaction discarded because of: OOM ")),
@@ -28,6 +44,7 @@ fn on_a_disk_that_is_nearly_full_only_new_data_is_refused() {
     );
 
     assert_eq!(client.line("LPOP jobs").text(), "a");
+    assert_eq!(client.line("RPUSH others a").integer(), 1, "a job that was just taken is handed back");
     assert_eq!(client.line("LMOVE jobs working LEFT LEFT").text(), "b");
     assert_eq!(client.line("ZADD retry 1 b").integer(), 1);
     assert_eq!(client.line("LREM working 1 b").integer(), 1);

@@ -14,10 +14,10 @@ use crate::keyspace::Object;
 use crate::resp::Reply;
 
 use super::argument::is;
-use super::glob::matches;
 use super::limit::ReplyRoom;
 use super::scan::{ScanOptions, cursor, scanned};
 use super::{Command, Context, Flag, Group, Keys, Outcome};
+use crate::glob::matches;
 
 const READ: &[Flag] = &[Flag::ReadOnly];
 const READ_FAST: &[Flag] = &[Flag::ReadOnly, Flag::Fast];

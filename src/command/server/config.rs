@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use crate::command::container::{container, help_of};
-use crate::command::{Command, Context, Flag, Group, Keys, Outcome, glob};
+use crate::command::{Command, Context, Flag, Group, Keys, Outcome};
+use crate::glob;
 use crate::resp::{Error, Reply};
 
 const FLAGS: &[Flag] = &[Flag::Admin, Flag::NoScript, Flag::Loading, Flag::Stale];

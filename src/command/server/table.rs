@@ -5,7 +5,8 @@ use bytes::Bytes;
 use crate::command::argument::is;
 use crate::command::category::categories;
 use crate::command::container::help_of;
-use crate::command::{Command, Context, Flag, Group, Keys, Outcome, by_name, find, glob, table};
+use crate::command::{Command, Context, Flag, Group, Keys, Outcome, by_name, find, table};
+use crate::glob;
 use crate::resp::{Error, Reply};
 
 const FLAGS: &[Flag] = &[Flag::Loading, Flag::Stale];

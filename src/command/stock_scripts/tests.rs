@@ -35,6 +35,7 @@ fn run_stock(bench: &mut Bench, sha: &str, words: &[&str]) -> Option<Outcome> {
     let mut context = Context {
         now: Now { wall_us: bench.now_ms * 1000, mono: std::time::Duration::ZERO },
         keys: &mut bench.keys,
+        jobs: &mut bench.jobs,
         session: &mut bench.session,
         host: &mut bench.host,
         random: &mut bench.random,

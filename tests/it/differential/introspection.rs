@@ -75,6 +75,11 @@ const KEYS_TOLD_AS_MOVABLE: &[&str] = &["sort", "zdiffstore", "zinterstore", "zu
 const ARITY_SINCE_7_2: &[&str] = &["zrank", "zrevrank"];
 const NAMES_SINCE_7_2: &[&str] = &["client|no-touch", "client|setinfo"];
 
+/// Whether a command is of Millpond's own, which Redis has nothing to say about.
+pub fn is_own(name: &str) -> bool {
+    name.to_ascii_lowercase().starts_with("job.")
+}
+
 /// Whether Millpond's INFO has every field of Redis' that has a counterpart.
 pub fn has_the_fields(millpond: &Value, redis: &Value) -> bool {
     let (Value::Bulk(_) | Value::Verbatim(..), Value::Bulk(_) | Value::Verbatim(..)) = (millpond, redis) else {
@@ -114,7 +119,7 @@ pub fn is_part_of_list(millpond: &Value, redis: &Value) -> bool {
     let (Value::Array(_) | Value::Set(_), Value::Array(_) | Value::Set(_)) = (millpond, redis) else { return false };
     let names = |value: &Value| value.items().iter().map(Value::text).collect::<BTreeSet<_>>();
     let theirs = names(redis);
-    names(millpond).iter().all(|name| theirs.contains(name) || NAMES_SINCE_7_2.contains(&&**name))
+    names(millpond).iter().all(|name| theirs.contains(name) || NAMES_SINCE_7_2.contains(&&**name) || is_own(name))
 }
 
 /// Whether what COMMAND INFO tells of the commands that both have is the same.
@@ -135,7 +140,7 @@ pub fn commands_agree(asked: &Asked, millpond: &Value, redis: &Value) -> bool {
     let (ours, theirs) = (entries(ours), entries(theirs));
     let differing = ours.iter().filter(|(name, ours)| match theirs.get(*name) {
         Some(theirs) => !command_agrees(name, ours, theirs),
-        None => !NAMES_SINCE_7_2.contains(&&***name),
+        None => !NAMES_SINCE_7_2.contains(&&***name) && !is_own(name),
     });
     let differing = differing.map(|(name, _)| name).collect::<Vec<_>>();
     if !differing.is_empty() {

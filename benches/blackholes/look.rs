@@ -1,0 +1,188 @@
+//! What is in the queue, before anything is done about it: DRYRUN, STATS and INSPECT on the whole backlog, and what ADD costs.
+
+use crate::answers::{ask, ask_line, field, find, find_row, number};
+use crate::backlog::{Backlog, forget_turns, longest_turn_ms, shown_ms};
+use crate::filling::{QUEUE, settle};
+use crate::harness::Value;
+use crate::jobs::{ABSENT_CUSTOMER, CUSTOMERS, Kind};
+use crate::options::Options;
+use crate::report::{Heading, Report, Spread, grouped};
+use std::time::Instant;
+
+const LOOKING: Heading = Heading {
+    title: "What is in there, asked on the full backlog (ms at the client: median, least and most).",
+    columns: &["layout", "command", "ms", "answer", "truth", "intervals that hold it", "half-width", "longest turn ms"],
+};
+
+const DRYRUN_MS_MAX: f64 = 50.0;
+const STATS_MS_MAX: f64 = 50.0;
+const INSPECT_MS_MAX: f64 = 200.0;
+const ADD_MS_MAX: f64 = 1.0;
+const TURN_MS_MAX: f64 = 5.0;
+const HOLDING_SHARE_MIN: f64 = 0.9;
+/// Of the truth, in the spread layout.
+const HALF_WIDTH_MAX: f64 = 0.5;
+
+/// Asks everything several times and compares it with the truth.
+pub fn measure(backlog: &mut Backlog, options: &Options, report: &mut Report) {
+    dry_run(backlog, options, report, CUSTOMERS[0]);
+    dry_run(backlog, options, report, ABSENT_CUSTOMER);
+    stats(backlog, options, report);
+    inspect(backlog, options, report);
+    add(backlog, options, report);
+}
+
+fn dry_run(backlog: &mut Backlog, options: &Options, report: &mut Report, customer: u64) {
+    let layout = backlog.layout.name();
+    let truth = backlog.jobs.count_of(Kind::bad(customer)) as f64;
+    let mut words = ["JOB.BLACKHOLE", "ADD", "dry"].map(String::from).to_vec();
+    words.extend(Kind::bad(customer).predicate());
+    words.push("DRYRUN".to_owned());
+    let (answers, times, turn) = repeat(backlog, options.dry_runs, &words);
+
+    let estimates = answers.iter().map(|answer| {
+        let bounds = field(answer, "interval").items().iter().map(number).collect::<Vec<_>>();
+        let [low, high] = bounds[..] else { panic!("an interval has two ends: {answer:?}") };
+        assert!(low <= high, "{answer:?}");
+        assert_eq!(number(field(answer, "total")), backlog.pushed as f64, "{answer:?}");
+        (number(field(answer, "matched")), low, high)
+    });
+    let estimates = estimates.collect::<Vec<_>>();
+    let holding = estimates.iter().filter(|(_, low, high)| (*low..=*high).contains(&truth)).count();
+    let matched = Spread::of(estimates.iter().map(|(matched, ..)| *matched));
+    let half_width = Spread::of(estimates.iter().map(|(_, low, high)| (high - low) / 2.0));
+    let what = if customer == ABSENT_CUSTOMER { "DRYRUN, absent" } else { "DRYRUN" };
+    // Of an absent match there is no share, so the jobs are shown.
+    let width = if truth > 0.0 {
+        let percent = |jobs: f64| format!("{:.0} %", jobs / truth * 100.0);
+        format!("± {}, widest {}", percent(half_width.middle), percent(half_width.most))
+    } else {
+        format!("± {:.0} jobs", half_width.middle)
+    };
+    report.row(
+        &LOOKING,
+        vec![
+            layout.to_owned(),
+            what.to_owned(),
+            times.show(1),
+            matched.show(0),
+            grouped(truth as u64),
+            format!("{holding} of {}", estimates.len()),
+            width,
+            shown_ms(turn),
+        ],
+    );
+    claim_time(report, layout, what, times, DRYRUN_MS_MAX);
+    claim_turn(report, layout, what, turn);
+    report.claim(
+        format!("{layout}: the interval of {what} holds the truth"),
+        format!("{holding} of {}", estimates.len()),
+        "≥ 90 of 100",
+        holding as f64 >= HOLDING_SHARE_MIN * estimates.len() as f64,
+    );
+    if truth > 0.0 && layout == "spread" {
+        let widest = half_width.most / truth;
+        report.claim(
+            format!("{layout}: {what} is no wider than ± 50 %"),
+            format!("± {:.0} %", widest * 100.0),
+            "≤ 50 %",
+            widest <= HALF_WIDTH_MAX,
+        );
+    }
+}
+
+fn stats(backlog: &mut Backlog, options: &Options, report: &mut Report) {
+    let layout = backlog.layout.name();
+    let words = ["JOB.STATS", "BY", "class"].map(String::from);
+    let (answers, times, turn) = repeat(backlog, options.calls, &words);
+    let class = Kind::bad(CUSTOMERS[0]).class;
+    let pending = find_row(&answers[0], "class", class).and_then(|row| find(row, "pending")).map(number);
+    let truth = backlog.jobs.count_of_bad_class();
+    report.row(
+        &LOOKING,
+        vec![
+            layout.to_owned(),
+            "STATS BY class".to_owned(),
+            times.show(1),
+            pending.map_or("–".to_owned(), |pending| grouped(pending as u64)),
+            grouped(truth),
+            "–".to_owned(),
+            "–".to_owned(),
+            shown_ms(turn),
+        ],
+    );
+    claim_time(report, layout, "STATS BY class", times, STATS_MS_MAX);
+    claim_turn(report, layout, "STATS BY class", turn);
+}
+
+fn inspect(backlog: &mut Backlog, options: &Options, report: &mut Report) {
+    let layout = backlog.layout.name();
+    let words = ["JOB.INSPECT", QUEUE, "SAMPLE", "10000"].map(String::from);
+    let (_, times, turn) = repeat(backlog, options.calls, &words);
+    let mut cells = vec![layout.to_owned(), "INSPECT SAMPLE 10000".to_owned(), times.show(1)];
+    cells.extend(["–"; 4].map(String::from));
+    cells.push(shown_ms(turn));
+    report.row(&LOOKING, cells);
+    claim_time(report, layout, "INSPECT SAMPLE 10000", times, INSPECT_MS_MAX);
+    claim_turn(report, layout, "INSPECT SAMPLE 10000", turn);
+}
+
+/// Times ADD on a server that does nothing else, beside PING: what the client sees bounds what the server takes.
+fn add(backlog: &mut Backlog, options: &Options, report: &mut Report) {
+    let layout = backlog.layout.name();
+    let (_, pings, _) = repeat(backlog, options.calls, &["PING".to_owned()]);
+    forget_turns(&mut backlog.control);
+    let times = (0..options.calls).map(|call| {
+        let name = format!("idle-{call}");
+        let mut words = ["JOB.BLACKHOLE", "ADD", &name].map(String::from).to_vec();
+        words.extend(Kind::bad(ABSENT_CUSTOMER).predicate());
+        let began = Instant::now();
+        ask(&mut backlog.control, &words);
+        let time = began.elapsed();
+        ask_line(&mut backlog.control, &format!("JOB.BLACKHOLE DEL {name}"));
+        time.as_secs_f64() * 1e3
+    });
+    let times = Spread::of(times);
+    let turn = longest_turn_ms(&mut backlog.control);
+    let mut cells = vec![layout.to_owned(), "ADD (then DEL)".to_owned(), times.show(2)];
+    cells.push(format!("PING {}", pings.show(2)));
+    cells.extend(["–"; 3].map(String::from));
+    cells.push(shown_ms(turn));
+    report.row(&LOOKING, cells);
+    claim_time(report, layout, "ADD on an idle server, round trip", times, ADD_MS_MAX);
+    settle(&mut backlog.control);
+}
+
+/// Asks the same thing again and again. Gives the answers, their times in milliseconds, and the longest turn meanwhile.
+fn repeat(backlog: &mut Backlog, calls: usize, words: &[String]) -> (Vec<Value>, Spread, Option<f64>) {
+    let mut answers = Vec::new();
+    let mut times_ms = Vec::new();
+    forget_turns(&mut backlog.control);
+    for _ in 0..calls {
+        let began = Instant::now();
+        answers.push(ask(&mut backlog.control, words));
+        times_ms.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    (answers, Spread::of(times_ms), longest_turn_ms(&mut backlog.control))
+}
+
+fn claim_time(report: &mut Report, layout: &str, what: &str, times: Spread, ms_max: f64) {
+    report.claim(
+        format!("{layout}: {what}"),
+        format!("{:.2} ms in 19 of 20 calls, {:.2} ms at most", times.p95, times.most),
+        format!("≤ {ms_max} ms"),
+        times.p95 <= ms_max,
+    );
+}
+
+/// Notes whether a command, or a step of what it began, let the others wait for too long.
+pub fn claim_turn(report: &mut Report, layout: &str, what: &str, turn_ms: Option<f64>) {
+    if let Some(ms) = turn_ms {
+        report.claim(
+            format!("{layout}: longest turn, {what}"),
+            format!("{ms:.2} ms"),
+            format!("≤ {TURN_MS_MAX} ms"),
+            ms <= TURN_MS_MAX,
+        );
+    }
+}

@@ -1,0 +1,92 @@
+//! Pauses: jobs that stay where they are while those behind them go on.
+
+use bytes::Bytes;
+
+use crate::resp::{Error, Reply};
+
+use super::blackhole::made;
+use super::registry::{self, Change, maker};
+use super::{CHANGE, SINCE, text, words};
+use crate::command::{Command, Context, Group, Keys, Outcome};
+
+const KIND: &str = "pause";
+
+pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "job.pause",
+        run: pause,
+        syntax: "queue-glob [CLASS glob] [TENANT id] [FOR duration] [NAME name] [COMMENT text] [REPLACE]",
+        summary: "Holds the jobs of queues, or those of a class or tenant, where they are; others go past them.",
+        since: SINCE,
+        group: Group::Job,
+        complexity: "O(1) in the backlog.",
+        flags: CHANGE,
+        keys: Keys::None,
+        examples: &[
+            "JOB.PAUSE default",
+            "JOB.PAUSE default",
+            "JOB.PAUSE default CLASS ImportJob FOR 5m",
+            "JOB.PAUSE default FOR x",
+        ],
+    },
+    Command {
+        name: "job.resume",
+        run: resume,
+        syntax: "queue-glob [CLASS glob] [TENANT id]",
+        summary: "Ends a pause that was made with the same words, or that has this name.",
+        since: SINCE,
+        group: Group::Job,
+        complexity: "O(1)",
+        flags: CHANGE,
+        keys: Keys::None,
+        examples: &["JOB.RESUME default", "JOB.PAUSE default", "JOB.RESUME default"],
+    },
+];
+
+fn pause(context: &mut Context, request: &[Bytes]) -> Outcome {
+    if is_help(request) {
+        return super::rules::help_lines(COMMANDS);
+    }
+    let (mut rule, manner) = words::parse_with_manner(request, maker(context))?;
+    let database = context.keys.selected();
+    let old = context.jobs.rules.find(database, KIND, &rule.name).cloned();
+    if old.is_some() && !manner.replace {
+        return Err(Error::new(format!("ERR a pause is called '{}' already; add REPLACE", rule.name)).into());
+    }
+    rule.number = old.as_ref().map_or(context.jobs.rules.next_number(), |old| old.number);
+    let undo = match &old {
+        Some(old) => format!("{} REPLACE", words::line(old, rule.made.at_ms)),
+        None => format!("JOB.RESUME {}", words::quoted(&rule.name)),
+    };
+    let reply = made(context, &rule);
+    registry::put(context, rule.clone(), Change { what: words::line(&rule, rule.made.at_ms), undo })?;
+    Ok(reply)
+}
+
+fn resume(context: &mut Context, request: &[Bytes]) -> Outcome {
+    if is_help(request) {
+        return super::rules::help_lines(COMMANDS);
+    }
+    let database = context.keys.selected();
+    let by_name = String::from_utf8_lossy(&request[1]).into_owned();
+    let name = match request.len() {
+        2 if context.jobs.rules.find(database, KIND, &by_name).is_some() => by_name,
+        _ => {
+            let wanted = [&[Bytes::from_static(b"job.pause")], &request[1..]].concat();
+            words::parse(&wanted, maker(context))?.name
+        }
+    };
+    let Some(rule) = context.jobs.rules.find(database, KIND, &name).cloned() else {
+        return Err(Error::new(format!("NORULE no pause is called '{name}' in this database")).into());
+    };
+    let change = Change {
+        what: format!("JOB.RESUME {}", words::quoted(&name)),
+        undo: words::line(&rule, context.keys.now_ms()),
+    };
+    registry::remove(context, KIND, &name, change)?;
+    Ok(Reply::Map(vec![(text("name"), text(&name))]))
+}
+
+fn is_help(request: &[Bytes]) -> bool {
+    request.len() == 2 && request[1].eq_ignore_ascii_case(b"help")
+}

@@ -1,0 +1,254 @@
+//! Rules as words: one parser for what a client sends, what is stored, and what a dump says; and the way back.
+
+use bytes::Bytes;
+
+use crate::job::{Predicate, format_duration, parse_duration_ms};
+use crate::resp::{Error, parse_double};
+use crate::sched::{Action, Blackhole, Kind, Made, Rule, Scope};
+
+use crate::command::argument::is;
+
+/// A longer name is nobody's.
+const NAME_BYTES_MAX: usize = 200;
+/// Options of rules, at which the ids of a JID list end.
+pub const OPTIONS: &[&str] = &[
+    "SCOPE", "ACTION", "SAMPLE", "UNLOCK", "EXPIRE", "FOR", "COMMENT", "DRYRUN", "EXACT", "REPLACE", "COUNT", "AT",
+    "RATE", "NAME",
+];
+
+/// What a command that makes a rule says beside the rule.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Manner {
+    /// One of the same name may be replaced.
+    pub replace: bool,
+    /// Nothing is made: it is only asked what it would match.
+    pub dry_run: bool,
+    pub exact: bool,
+}
+
+/// Reads a rule from the words of the command that makes it.
+pub fn parse(words: &[Bytes], made: Made) -> Result<Rule, Error> {
+    parse_with_manner(words, made).map(|(rule, _)| rule)
+}
+
+/// Reads a rule, and how it is to be made.
+pub fn parse_with_manner(words: &[Bytes], made: Made) -> Result<(Rule, Manner), Error> {
+    match words {
+        [command, how, name, rest @ ..] if is(command, "job.blackhole") && (is(how, "add") || is(how, "set")) => {
+            blackhole(name, rest, made)
+        }
+        [command, rest @ ..] if is(command, "job.pause") && !rest.is_empty() => pause(rest, made),
+        _ => Err(Error::new(format!("ERR '{}' makes no rule", text(&words.concat())))),
+    }
+}
+
+fn blackhole(name: &Bytes, words: &[Bytes], made: Made) -> Result<(Rule, Manner), Error> {
+    let name = checked_name(name)?;
+    let mut draft = Draft::default();
+    let predicate = draft.read(words, made.at_ms, &["SCOPE", "ACTION", "SAMPLE", "UNLOCK"])?;
+    let blackhole = Blackhole {
+        predicate,
+        scope: draft.scope.unwrap_or(Scope::All),
+        action: draft.action.unwrap_or(Action::Quarantine),
+        sample: draft.sample.unwrap_or(1.0),
+        unlock: draft.unlock,
+    };
+    draft.finish(name, Kind::Blackhole(blackhole), made)
+}
+
+/// `queue-glob [CLASS g] [TENANT t] [FOR d] [NAME n]`.
+fn pause(words: &[Bytes], made: Made) -> Result<(Rule, Manner), Error> {
+    let mut draft = Draft::default();
+    let mut predicate = vec![Bytes::from_static(b"QUEUE"), words[0].clone()];
+    let narrowed = words[1..].first().is_some_and(|word| is(word, "class") || is(word, "tenant"));
+    if !narrowed {
+        predicate.push(Bytes::from_static(b"ALL"));
+    }
+    predicate.extend_from_slice(&words[1..]);
+    let predicate = draft.read(&predicate, made.at_ms, &["FOR", "NAME"])?;
+    let name = match draft.name.take() {
+        Some(name) => checked_name(&name)?,
+        None => target(&predicate),
+    };
+    draft.finish(name, Kind::Pause(predicate), made)
+}
+
+/// What a pause is called when nobody gives it a name: the words that say what it is for.
+pub fn target(predicate: &Predicate) -> String {
+    let words = predicate.words();
+    words.iter().skip(1).filter(|word| *word != "ALL").cloned().collect::<Vec<_>>().join(" ")
+}
+
+/// The words of the command that makes a rule as it is; its end by time is kept apart.
+pub fn of(rule: &Rule) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut say = |more: &[&str]| words.extend(more.iter().map(|word| (*word).to_owned()));
+    match &rule.kind {
+        Kind::Blackhole(blackhole) => {
+            say(&["JOB.BLACKHOLE", "ADD", &rule.name]);
+            blackhole.predicate.words().iter().for_each(|word| say(&[word]));
+            say(&["SCOPE", blackhole.scope.name(), "ACTION", blackhole.action.name()]);
+            if blackhole.sample < 1.0 {
+                say(&["SAMPLE", &blackhole.sample.to_string()]);
+            }
+            if blackhole.unlock {
+                say(&["UNLOCK"]);
+            }
+        }
+        Kind::Pause(predicate) => {
+            say(&["JOB.PAUSE"]);
+            predicate.words().iter().skip(1).filter(|word| *word != "ALL").for_each(|word| say(&[word]));
+            say(&["NAME", &rule.name]);
+        }
+    }
+    if let Some(comment) = &rule.comment {
+        say(&["COMMENT", comment]);
+    }
+    words
+}
+
+/// The command that makes a rule, as a line of text that a person can send again.
+pub fn line(rule: &Rule, now_ms: u64) -> String {
+    let mut words = of(rule);
+    if let Some(at_ms) = rule.expires_ms {
+        let how = if matches!(rule.kind, Kind::Pause(_)) { "FOR" } else { "EXPIRE" };
+        // To the second: it is for people, and the exact moment is kept beside it.
+        words.extend([how.to_owned(), format_duration(at_ms.saturating_sub(now_ms).max(1).next_multiple_of(1000))]);
+    }
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// A word as it has to be written in a line for redis-cli.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_graphic() && !"\"'\\".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    let escaped: String = word
+        .chars()
+        .map(|c| match c {
+            '"' | '\\' => format!("\\{c}"),
+            '\n' => "\\n".to_owned(),
+            '\r' => "\\r".to_owned(),
+            '\t' => "\\t".to_owned(),
+            other => other.to_string(),
+        })
+        .collect();
+    format!("\"{escaped}\"")
+}
+
+#[derive(Default)]
+struct Draft {
+    scope: Option<Scope>,
+    action: Option<Action>,
+    sample: Option<f64>,
+    unlock: bool,
+    lasts_ms: Option<u64>,
+    comment: Option<String>,
+    name: Option<Bytes>,
+    manner: Manner,
+}
+
+impl Draft {
+    /// Reads a predicate and, behind or before it, options; of those that not every rule has, only the `own` ones.
+    fn read(&mut self, words: &[Bytes], now_ms: u64, own: &[&str]) -> Result<Predicate, Error> {
+        let mut predicate = None;
+        let mut at = 0;
+        while at < words.len() {
+            if let Some(used) = self.option(&words[at..], own)? {
+                at += used;
+                continue;
+            }
+            if predicate.is_some() {
+                return Err(Error::new(format!("ERR '{}' is no option here (word {})", text(&words[at]), at + 1)));
+            }
+            let (read, used) =
+                Predicate::parse(&words[at..], now_ms, OPTIONS).map_err(|error| Error::new(error.to_string()))?;
+            if used == 0 {
+                return Err(Error::new(format!("ERR '{}' is no option here (word {})", text(&words[at]), at + 1)));
+            }
+            predicate = Some(read);
+            at += used;
+        }
+        match predicate {
+            Some(predicate) => Ok(predicate),
+            // It says what is missing.
+            None => match Predicate::parse(&[] as &[Bytes], now_ms, OPTIONS) {
+                Err(error) => Err(Error::new(error.to_string())),
+                Ok(_) => unreachable!("no words are no predicate"),
+            },
+        }
+    }
+
+    /// Reads one option; answers how many words it took.
+    fn option(&mut self, words: &[Bytes], own: &[&str]) -> Result<Option<usize>, Error> {
+        let name = &words[0];
+        let is_own = |option: &str| is(name, option) && own.contains(&option);
+        let value = || words.get(1).ok_or_else(|| Error::new(format!("ERR {} needs a value", text(name))));
+        let mut used = 2;
+        if is_own("SCOPE") {
+            self.scope = Some(match value()? {
+                value if is(value, "queues") => Scope::Queues,
+                value if is(value, "all") => Scope::All,
+                other => return Err(wrong("SCOPE takes queues or all", other)),
+            });
+        } else if is_own("ACTION") {
+            self.action = Some(match value()? {
+                value if is(value, "quarantine") => Action::Quarantine,
+                value if is(value, "drop") => Action::Drop,
+                value if is(value, "dead") => Action::Dead,
+                other => return Err(wrong("ACTION takes quarantine, drop or dead", other)),
+            });
+        } else if is_own("SAMPLE") {
+            let part = parse_double(value()?).filter(|part| (0.0..=1.0).contains(part));
+            self.sample = Some(part.ok_or_else(|| wrong("SAMPLE takes a part from 0 to 1", &words[1]))?);
+        } else if is(name, "expire") || is_own("FOR") {
+            let text = value()?;
+            let lasts =
+                std::str::from_utf8(text).ok().and_then(|text| parse_duration_ms(text).ok()).filter(|lasts| *lasts > 0);
+            self.lasts_ms = Some(lasts.ok_or_else(|| wrong("a duration is 250ms, 30s, 5m, 2h or 7d", text))?);
+        } else if is(name, "comment") {
+            self.comment = Some(text(value()?));
+        } else if is_own("NAME") {
+            self.name = Some(value()?.clone());
+        } else {
+            used = 1;
+            if is_own("UNLOCK") {
+                self.unlock = true;
+            } else if is(name, "replace") {
+                self.manner.replace = true;
+            } else if is(name, "dryrun") {
+                self.manner.dry_run = true;
+            } else if is(name, "exact") {
+                self.manner.exact = true;
+            } else {
+                return Ok(None);
+            }
+        }
+        Ok(Some(used))
+    }
+
+    fn finish(self, name: String, kind: Kind, made: Made) -> Result<(Rule, Manner), Error> {
+        if self.manner.exact && !self.manner.dry_run {
+            return Err(Error::constant("ERR EXACT goes with DRYRUN"));
+        }
+        let expires_ms = self.lasts_ms.map(|lasts| made.at_ms + lasts);
+        Ok((Rule { name, kind, made, comment: self.comment, expires_ms, number: 0, revision: 0 }, self.manner))
+    }
+}
+
+fn checked_name(name: &[u8]) -> Result<String, Error> {
+    let name = std::str::from_utf8(name).ok().filter(|name| !name.is_empty() && !name.chars().any(char::is_control));
+    match name {
+        Some(name) if name.len() <= NAME_BYTES_MAX => Ok(name.to_owned()),
+        _ => Err(Error::new(format!("ERR a rule's name is 1 to {NAME_BYTES_MAX} bytes of text"))),
+    }
+}
+
+fn wrong(expected: &str, given: &[u8]) -> Error {
+    Error::new(format!("ERR {expected}, not '{}'", text(given)))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,162 @@
+//! Which job next: the rules of all databases, and what they make of each queue. Pure: no store, no clock, no chance.
+//!
+//! A *rule* is made by a person and lives in a database. A *verdict* says of one job what the rules of its queue want:
+//! deliver it, hold it where it is, or take it out. Commands and the sweeper ask for verdicts and act on them; nothing
+//! here changes a list.
+//!
+//! A queue whose rules hold jobs is served past them without moving them. What is known to be held at an end is an
+//! interval of ordinals ([`Held`]): a pop looks at what came outside of it, then goes on behind it. A job that a rule
+//! wants to take out and that is still in the list is passed over in the same way, until the sweeper comes by.
+
+mod queue_rules;
+mod rule;
+mod rules;
+mod work;
+
+use std::sync::Arc;
+
+pub use queue_rules::{PAUSED_BY_SET, QueueRules, Taking, Verdict};
+pub use rule::{Action, Blackhole, Kind, Made, Rule, Scope};
+pub use rules::Rules;
+pub use work::Work;
+
+/// Ordinals at an end of a queue, both included, of which none may be handed out; `inner` is the one deepest inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    pub outer: u64,
+    pub inner: u64,
+}
+
+/// What is known of one queue under its rules. It is forgotten when rules or list are no longer those it was found with.
+#[derive(Debug, Default)]
+pub struct QueueState {
+    seen: Seen,
+    pub rules: Option<Arc<QueueRules>>,
+    object: u64,
+    rewrites: u64,
+    /// By side: left, right.
+    pub held: [Option<Held>; 2],
+    /// By side: pops found nothing so far, and the sweeper looks on.
+    pub seeking: [bool; 2],
+    /// Every job in the list was looked at with the rules up to this one.
+    pub clean: u32,
+    /// How often jobs have come that nobody has looked at.
+    pub unlooked: u64,
+}
+
+/// The versions of all that the rules of a queue follow from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Seen {
+    rules: u64,
+    paused: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Scheduler {
+    pub rules: Rules,
+    /// By number of the queue.
+    queues: Vec<QueueState>,
+    /// Queues and sides at which a pop gave up: the sweeper finds what is next there.
+    seeks: Vec<(u32, usize)>,
+    /// Queues in which a pop has met a job that a rule wants out.
+    sweeps: Vec<u32>,
+    /// Work that commands have asked for and that goes on behind their replies.
+    work: Vec<(u64, Work, u64)>,
+}
+
+impl Scheduler {
+    /// The state of a queue, with rules that are up to date. `paused` says whether a set names the queue as paused.
+    pub fn queue(
+        &mut self,
+        id: u32,
+        database: usize,
+        key: &[u8],
+        paused_changes: u64,
+        paused: impl FnOnce() -> bool,
+    ) -> &mut QueueState {
+        if self.queues.len() <= id as usize {
+            self.queues.resize_with(id as usize + 1, QueueState::default);
+        }
+        let seen = Seen { rules: self.rules.version(), paused: paused_changes };
+        let state = &mut self.queues[id as usize];
+        if state.seen != seen {
+            let rules = self.rules.for_queue(database, key, paused());
+            let QueueState { clean, unlooked, object, rewrites, .. } = *state;
+            let rules = (!rules.is_empty()).then(|| Arc::new(rules));
+            *state = QueueState { seen, rules, clean, unlooked, object, rewrites, ..QueueState::default() };
+        }
+        state
+    }
+
+    /// The state of a queue as it was left.
+    pub fn state(&mut self, id: u32) -> Option<&mut QueueState> {
+        self.queues.get_mut(id as usize)
+    }
+
+    /// Asks the sweeper to find the first job at a side that may be handed out.
+    pub fn seek(&mut self, id: u32, side: usize) {
+        if let Some(state) = self.queues.get_mut(id as usize)
+            && !state.seeking[side]
+        {
+            state.seeking[side] = true;
+            self.seeks.push((id, side));
+        }
+    }
+
+    /// What was asked for since the last call.
+    pub fn take_seeks(&mut self) -> Vec<(u32, usize)> {
+        std::mem::take(&mut self.seeks)
+    }
+
+    /// Asks the sweeper to take out of a queue what rules want out.
+    pub fn sweep(&mut self, id: u32) {
+        if !self.sweeps.contains(&id) {
+            self.sweeps.push(id);
+        }
+    }
+
+    /// Forgets that every job of a queue was looked at, since some have come that were not.
+    pub fn look_again(&mut self, id: u32) {
+        if let Some(state) = self.queues.get_mut(id as usize) {
+            state.clean = 0;
+            state.unlooked += 1;
+            state.held = [None; 2];
+        }
+        if id != 0 && !self.rules.is_empty() {
+            self.sweep(id);
+        }
+    }
+
+    /// What was asked for since the last call.
+    pub fn take_sweeps(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.sweeps)
+    }
+
+    /// Asks for work that goes on behind the reply.
+    /// It is known by a number, and so many jobs were moved already.
+    pub fn ask(&mut self, id: u64, work: Work, moved: u64) {
+        self.work.push((id, work, moved));
+    }
+
+    /// What was asked for since the last call.
+    pub fn take_work(&mut self) -> Vec<(u64, Work, u64)> {
+        std::mem::take(&mut self.work)
+    }
+}
+
+impl QueueState {
+    /// Forgets what was known of another list, or of this one before it was written anew.
+    pub fn look_at(&mut self, object: u64, rewrites: u64) {
+        if (self.object, self.rewrites) != (object, rewrites) {
+            self.clean = 0;
+            (self.object, self.rewrites) = (object, rewrites);
+            self.held = [None; 2];
+        }
+    }
+
+    /// Tells whether it still knows this list.
+    pub fn knows(&self, object: u64, rewrites: u64) -> bool {
+        (self.object, self.rewrites) == (object, rewrites)
+    }
+}

@@ -1,0 +1,194 @@
+//! The rules that one queue has, made ready to be asked about many jobs. It is handed to other threads as it is.
+
+use std::sync::Arc;
+
+use crate::job::{Holding, Job, Matcher, Predicate, Summary};
+
+use super::rule::{Action, Blackhole, Kind, Rule};
+
+/// The name under which a set that pauses queues is shown.
+pub const PAUSED_BY_SET: &str = "sidekiq:paused";
+
+/// What is to become of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Deliver,
+    /// By the holding rule with this index.
+    Hold(usize),
+    /// By the taking rule with this index.
+    Take(usize),
+}
+
+/// A rule that takes jobs out.
+#[derive(Debug, Clone)]
+pub struct Taking {
+    pub name: Arc<str>,
+    pub action: Action,
+    pub sample: f64,
+    pub unlock: bool,
+    pub number: u64,
+    pub revision: u64,
+    pub made_ms: u64,
+    predicate: Predicate,
+}
+
+/// A rule that keeps jobs where they are.
+#[derive(Debug, Clone)]
+pub struct Keeping {
+    pub name: Arc<str>,
+    predicate: Predicate,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct QueueRules {
+    pub key: Box<[u8]>,
+    /// The version of all rules that these stem from.
+    pub version: u64,
+    /// A job that was looked at with rules as new as this need not be looked at again, unless `timed`.
+    pub epoch: u32,
+    /// The whole queue is paused, by this.
+    pub paused: Option<Arc<str>>,
+    /// Time alone can make a rule match.
+    pub timed: bool,
+    taking: Vec<Taking>,
+    matcher: Matcher,
+    holding: Vec<Keeping>,
+}
+
+impl QueueRules {
+    pub(super) fn new<'a>(
+        key: &[u8],
+        rules: impl Iterator<Item = &'a Rule>,
+        version: u64,
+        epoch: u32,
+        paused_by_set: bool,
+    ) -> QueueRules {
+        let (mut taking, mut holding) = (Vec::new(), Vec::new());
+        let mut paused: Option<Arc<str>> = paused_by_set.then(|| PAUSED_BY_SET.into());
+        for rule in rules {
+            match &rule.kind {
+                Kind::Blackhole(blackhole) => taking.push(Taking::new(rule, blackhole)),
+                Kind::Pause(predicate) if predicate.names_queue_only() => paused = Some(rule.name.as_str().into()),
+                Kind::Pause(predicate) => {
+                    holding.push(Keeping { name: rule.name.as_str().into(), predicate: predicate.clone() });
+                }
+            }
+        }
+        let matcher = Matcher::new(taking.iter().map(|taking| taking.predicate.clone()).collect());
+        let timed = taking.iter().any(|taking| taking.predicate.depends_on_time());
+        let epoch = if taking.is_empty() { 0 } else { epoch };
+        QueueRules { key: key.into(), version, epoch, paused, timed, taking, matcher, holding }
+    }
+
+    /// One taking rule alone, to be asked about jobs of any queue.
+    pub fn for_one(rule: &Rule) -> QueueRules {
+        QueueRules::new(b"", std::iter::once(rule), 0, 0, false)
+    }
+
+    /// Tells whether the first taking rule takes a job of some queue, which was there before the rule.
+    pub fn takes_from(&self, queue: &[u8], job: &Job, now_ms: u64) -> bool {
+        let Some(taking) = self.taking.first() else { return false };
+        taking.predicate.matches(queue, job, now_ms, taking.made_ms) && taking.samples(job)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.taking.is_empty() && self.holding.is_empty() && self.paused.is_none()
+    }
+
+    /// Some jobs may be held back although the queue as a whole is not.
+    pub fn holds(&self) -> bool {
+        !self.holding.is_empty()
+    }
+
+    pub fn takes(&self) -> bool {
+        !self.taking.is_empty()
+    }
+
+    pub fn taking(&self, index: usize) -> &Taking {
+        &self.taking[index]
+    }
+
+    pub fn all_taking(&self) -> &[Taking] {
+        &self.taking
+    }
+
+    pub fn holding(&self, index: usize) -> &str {
+        &self.holding[index].name
+    }
+
+    /// Says what is to become of a job. `pushed_by_ms` is the latest moment at which it can have been pushed; without it,
+    /// it was pushed before the rule was made.
+    pub fn verdict(&self, payload: &[u8], now_ms: u64, pushed_by_ms: Option<u64>) -> Verdict {
+        let job = Job::new(payload);
+        if let Some(index) = self.take(&job, now_ms, pushed_by_ms) {
+            return Verdict::Take(index);
+        }
+        let holds = |hold: &Keeping| hold.predicate.matches(&self.key, &job, now_ms, pushed_by_ms.unwrap_or(now_ms));
+        self.holding.iter().position(holds).map_or(Verdict::Deliver, Verdict::Hold)
+    }
+
+    /// As [`verdict`](Self::verdict), for a job that no rule takes out for sure.
+    pub fn hold(&self, payload: &[u8], now_ms: u64) -> Option<usize> {
+        let job = Job::new(payload);
+        self.holding.iter().position(|hold| hold.predicate.matches(&self.key, &job, now_ms, now_ms))
+    }
+
+    /// The rule that takes a job out, if one does.
+    pub fn take(&self, job: &Job, now_ms: u64, pushed_by_ms: Option<u64>) -> Option<usize> {
+        if self.taking.is_empty() {
+            return None;
+        }
+        let pushed = |index: usize| pushed_by_ms.unwrap_or(self.taking[index].made_ms);
+        let first = self.matcher.first_match(&self.key, job, now_ms, pushed)?;
+        if self.taking[first].samples(job) {
+            return Some(first);
+        }
+        (first + 1..self.taking.len()).find(|index| {
+            let taking = &self.taking[*index];
+            taking.predicate.matches(&self.key, job, now_ms, pushed(*index)) && taking.samples(job)
+        })
+    }
+
+    /// Tells whether no job that a summary speaks of may be delivered; only what is sure counts.
+    pub fn none_may_go(&self, summary: &Summary, checked: bool) -> bool {
+        if self.paused.is_some() {
+            return true;
+        }
+        let all = |predicate: &Predicate| predicate.by_summary(&self.key, summary) == Holding::All;
+        (!checked && self.taking.iter().any(|taking| taking.sample >= 1.0 && all(&taking.predicate)))
+            || self.holding.iter().any(|hold| all(&hold.predicate))
+    }
+
+    /// Tells whether no job that a summary speaks of is for a rule to take; only what is sure counts.
+    pub fn takes_none_of(&self, summary: &Summary) -> bool {
+        self.taking.iter().all(|taking| taking.predicate.by_summary(&self.key, summary) == Holding::None)
+    }
+}
+
+impl Taking {
+    pub(super) fn new(rule: &Rule, blackhole: &Blackhole) -> Taking {
+        Taking {
+            name: rule.name.as_str().into(),
+            action: blackhole.action,
+            sample: blackhole.sample,
+            unlock: blackhole.unlock,
+            number: rule.number,
+            revision: rule.revision,
+            made_ms: rule.made.at_ms,
+            predicate: blackhole.predicate.clone(),
+        }
+    }
+
+    /// A part of the jobs is chosen by a hash of their ids, so that a job is always in it or never.
+    fn samples(&self, job: &Job) -> bool {
+        if self.sample >= 1.0 {
+            return true;
+        }
+        let hash = match job.id() {
+            Some(id) => xxhash_rust::xxh3::xxh3_64(id.as_bytes()),
+            None => xxhash_rust::xxh3::xxh3_64(job.payload()),
+        };
+        (hash as f64 / u64::MAX as f64) < self.sample
+    }
+}

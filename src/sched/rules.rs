@@ -1,0 +1,90 @@
+//! The rules of all databases, oldest first.
+
+use super::queue_rules::QueueRules;
+use super::rule::{Kind, Rule};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Rules {
+    /// By database; in the order of their numbers.
+    databases: Vec<Vec<Rule>>,
+    count: usize,
+    /// Grows with every change.
+    version: u64,
+    /// Grows with every rule that takes jobs out: what was looked at before has to be looked at again.
+    epoch: u32,
+    next_number: u64,
+}
+
+impl Rules {
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// What a job that is looked at now is looked at with.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// The number that the next new rule gets.
+    pub fn next_number(&self) -> u64 {
+        self.next_number
+    }
+
+    /// The rules of a database, oldest first.
+    pub fn of(&self, database: usize) -> &[Rule] {
+        self.databases.get(database).map_or(&[], Vec::as_slice)
+    }
+
+    pub fn find(&self, database: usize, kind: &str, name: &str) -> Option<&Rule> {
+        self.of(database).iter().find(|rule| rule.kind_name() == kind && rule.name == name)
+    }
+
+    /// Puts a rule into force, in the place of one with the same kind and name.
+    pub fn put(&mut self, database: usize, mut rule: Rule) {
+        self.remove(database, rule.kind_name(), &rule.name);
+        if self.databases.len() <= database {
+            self.databases.resize_with(database + 1, Vec::new);
+        }
+        self.version += 1;
+        rule.revision = self.version;
+        self.next_number = self.next_number.max(rule.number + 1);
+        if matches!(rule.kind, Kind::Blackhole(_)) {
+            self.epoch += 1;
+        }
+        let rules = &mut self.databases[database];
+        let at = rules.partition_point(|other| other.number <= rule.number);
+        rules.insert(at, rule);
+        self.count += 1;
+    }
+
+    pub fn remove(&mut self, database: usize, kind: &str, name: &str) -> Option<Rule> {
+        let rules = self.databases.get_mut(database)?;
+        let at = rules.iter().position(|rule| rule.kind_name() == kind && rule.name == name)?;
+        self.version += 1;
+        self.count -= 1;
+        Some(rules.remove(at))
+    }
+
+    /// When the next rule ends by itself, in Unix milliseconds.
+    pub fn next_expiry_ms(&self) -> Option<u64> {
+        self.databases.iter().flatten().filter_map(|rule| rule.expires_ms).min()
+    }
+
+    /// A rule whose time is over, with its database.
+    pub fn expired(&self, now_ms: u64) -> Option<(usize, &Rule)> {
+        let databases = self.databases.iter().enumerate();
+        let mut all = databases.flat_map(|(database, rules)| rules.iter().map(move |rule| (database, rule)));
+        all.find(|(_, rule)| rule.expires_ms.is_some_and(|at_ms| at_ms <= now_ms))
+    }
+
+    /// The rules of one queue. `paused` says whether a set of the job library names it as paused.
+    pub fn for_queue(&self, database: usize, key: &[u8], paused: bool) -> QueueRules {
+        let rules = self.of(database).iter().filter(|rule| rule.predicate().covers_queue(key));
+        QueueRules::new(key, rules, self.version, self.epoch, paused)
+    }
+}

@@ -1,0 +1,33 @@
+//! What commands ask for that goes on behind their replies, in bounded steps.
+
+use crate::job::Predicate;
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Work {
+    /// Puts jobs of a quarantine back.
+    Restore {
+        database: usize,
+        rule: String,
+        predicate: Option<Predicate>,
+        count: Option<u64>,
+        /// To the end that workers pop from.
+        front: bool,
+        /// Jobs a second.
+        rate: Option<u64>,
+    },
+    /// Deletes jobs of a quarantine for good.
+    Purge { database: usize, rule: String, predicate: Option<Predicate>, unlock: bool },
+    /// Takes jobs that the rule with this number matches out of the sets beside the queues.
+    SweepSets { database: usize, number: u64 },
+}
+
+impl Work {
+    pub fn database(&self) -> usize {
+        match self {
+            Work::Restore { database, .. } | Work::Purge { database, .. } | Work::SweepSets { database, .. } => {
+                *database
+            }
+        }
+    }
+}
