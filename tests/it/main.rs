@@ -14,6 +14,7 @@ mod declared;
 mod differential;
 mod disk;
 mod figures;
+mod jobs;
 mod ledger;
 mod long_log;
 mod memory;

@@ -1,0 +1,52 @@
+//! README's page for a bad deploy: its commands are run as they stand there.
+
+use super::payload::sidekiq;
+use super::{start, sure, words_of};
+
+const HEADING: &str = "## A bad deploy at 3 a.m.";
+
+#[test]
+fn the_commands_of_the_page_for_a_bad_deploy_run_as_they_stand_there() {
+    let Some(server) = start(&["--maxmemory", "32mb"]) else { return };
+    let mut client = server.client();
+    sure(&mut client, "SADD queues default");
+    for first in (0..3000).step_by(100) {
+        let jobs = (first..first + 100).map(|number| match number % 4 {
+            0 => sidekiq("ImportJob", number, 123),
+            1 => sidekiq("ImportJob", number, 7),
+            _ => sidekiq("MailJob", number, 123),
+        });
+        client.must(&["LPUSH".to_owned(), "queue:default".to_owned()].into_iter().chain(jobs).collect::<Vec<_>>());
+    }
+    let commands = commands_of_the_page();
+    assert!(commands.len() > 5, "README has no such page, or no commands on it: {commands:?}");
+    let mut is_in_force = false;
+    for line in commands {
+        if line.contains("BLACKHOLE DEL") {
+            // A person would look first whether the sweep is done.
+            super::wait_until_swept(&mut client, "imp");
+        }
+        let words = words_of(&line);
+        let reply = client.must(&words[1..]);
+        println!("{line}\n{reply:?}");
+        assert!(!reply.is_error(), "{line}: {reply:?}");
+        is_in_force |= line.contains("BLACKHOLE ADD") && !line.contains("DRYRUN");
+        is_in_force &= !line.contains("BLACKHOLE DEL");
+        if is_in_force {
+            let job = client.line("RPOP queue:default").text();
+            assert!(
+                !(job.contains("ImportJob") && job.contains("123")),
+                "after {line} a bad job was handed out: {job}"
+            );
+        }
+    }
+}
+
+/// The lines that begin with `redis-cli ` in the shell blocks below the heading.
+fn commands_of_the_page() -> Vec<String> {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("there is a README");
+    let Some((_, page)) = readme.split_once(HEADING) else { return Vec::new() };
+    let page = page.split("\n## ").next().expect("a split has a first part");
+    let blocks = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().expect("a split has a first part"));
+    blocks.flat_map(str::lines).filter(|line| line.starts_with("redis-cli ")).map(str::to_owned).collect()
+}

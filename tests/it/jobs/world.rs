@@ -1,0 +1,330 @@
+//! The naive model: what a server with these rules must hold, and what it may answer.
+//!
+//! A job that a rule in force matches and that was there before the rule is *in the balance*: it stands in its list until
+//! the sweeper has come by. It may be seen there or not, it is never handed out, and [`super::settle`] finds what became of it.
+
+use super::payload::Job;
+use super::predicate::{Pause, Rule};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+pub const QUEUES: [&str; 4] = ["queue:a", "queue:b", "queue:c", "app:queue:a"];
+/// Lists to which jobs are moved; one has the name of a queue and is none, since `queues` does not name it.
+pub const WORKING: [&str; 3] = ["working:1", "queue:a:working", "elsewhere"];
+pub const SETS: [&str; 2] = ["schedule", "retry"];
+
+/// A job, by its place in [`World::jobs`].
+pub type Id = usize;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Left,
+    Right,
+}
+
+/// One queue.
+#[derive(Debug)]
+pub struct Queue {
+    pub list: VecDeque<Id>,
+    /// The end that was popped last.
+    pub pop_end: Side,
+    pub pushed: i64,
+    pub popped: i64,
+}
+
+/// A rule's name and the key of a place that it has taken jobs from.
+pub type Place = (&'static str, &'static str);
+
+/// What one rule has taken from one place.
+#[derive(Debug, Default)]
+pub struct Quarantine {
+    /// What was there when the rule was made.
+    pub known: Vec<Id>,
+    /// Swept since then.
+    pub swept: Vec<Id>,
+    /// Caught at a push since then.
+    pub caught: Vec<Id>,
+    /// All of it, in the order in which the server was seen to hold it last.
+    pub now: Vec<Id>,
+    pub order: Option<Order>,
+}
+
+/// In which order a sweep must put away what it takes.
+#[derive(Debug)]
+pub struct Order {
+    /// Where each job stood, counted from the pop end, when the rule was made.
+    pub ranks: BTreeMap<Id, usize>,
+    /// The pop end has changed since, so that a sweep may have begun with the other one.
+    pub flipped: bool,
+    /// The server was killed since, so that there may have been two sweeps.
+    pub crashed: bool,
+}
+
+/// See the module.
+pub struct World {
+    pub jobs: Vec<Job>,
+    by_payload: HashMap<Vec<u8>, Id>,
+    pub queues: Vec<Queue>,
+    pub working: [VecDeque<Id>; WORKING.len()],
+    pub sets: [BTreeSet<Id>; SETS.len()],
+    /// Handed out by a pop, and not heard of since.
+    pub handed_out: Vec<Id>,
+    pub quarantine: BTreeMap<Place, Quarantine>,
+    /// Jobs that came into a sorted set while a rule matched them: such a job is caught when it is pushed, if not before.
+    pub late_in_sets: BTreeSet<Id>,
+    /// Oldest first.
+    pub rules: Vec<Rule>,
+    pub pauses: Vec<Pause>,
+    /// Jobs that one pop of the server looks at.
+    scan_max: usize,
+}
+
+impl Side {
+    pub fn other(self) -> Side {
+        if self == Side::Left { Side::Right } else { Side::Left }
+    }
+
+    pub fn word(self) -> &'static str {
+        if self == Side::Left { "LEFT" } else { "RIGHT" }
+    }
+
+    /// `LPUSH` of `PUSH`, and so on.
+    pub fn command(self, name: &str) -> String {
+        format!("{}{name}", &self.word()[..1])
+    }
+}
+
+impl World {
+    pub fn new(scan_max: usize) -> World {
+        let queue = || Queue { list: VecDeque::new(), pop_end: Side::Right, pushed: 0, popped: 0 };
+        World {
+            jobs: Vec::new(),
+            by_payload: HashMap::new(),
+            queues: QUEUES.iter().map(|_| queue()).collect(),
+            working: Default::default(),
+            sets: Default::default(),
+            handed_out: Vec::new(),
+            quarantine: BTreeMap::new(),
+            late_in_sets: BTreeSet::new(),
+            rules: Vec::new(),
+            pauses: Vec::new(),
+            scan_max,
+        }
+    }
+
+    pub fn add(&mut self, job: Job) -> Id {
+        self.by_payload.insert(job.payload.clone(), self.jobs.len());
+        self.jobs.push(job);
+        self.jobs.len() - 1
+    }
+
+    pub fn payload(&self, id: Id) -> &[u8] {
+        &self.jobs[id].payload
+    }
+
+    /// The job with a payload, which must be one that was pushed.
+    pub fn job_of(&self, payload: &[u8]) -> Id {
+        *self.by_payload.get(payload).unwrap_or_else(|| panic!("nobody pushed {}", payload.escape_ascii()))
+    }
+
+    /// A word of a command as a failure shows it: a job by its number.
+    pub fn shown(&self, word: &[u8]) -> String {
+        match self.by_payload.get(word) {
+            Some(id) => format!("#{id}"),
+            None => String::from_utf8_lossy(&word[..word.len().min(60)]).into_owned(),
+        }
+    }
+
+    /// The score that a job has in a sorted set.
+    pub fn score(id: Id) -> i64 {
+        1_764_000_000 + id as i64
+    }
+
+    /// The oldest rule that takes a job under a key.
+    pub fn taker(&self, key: &str, id: Id) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.what.matches(key, &self.jobs[id]))
+    }
+
+    /// The queue that a job in a sorted set is for.
+    pub fn key_in_set(&self, id: Id) -> String {
+        format!("queue:{}", self.jobs[id].queue)
+    }
+
+    /// Whether a job in a sorted set may be taken out of it.
+    pub fn is_in_balance_in_set(&self, id: Id) -> bool {
+        let key = self.key_in_set(id);
+        self.rules.iter().any(|rule| rule.everywhere && rule.what.matches(&key, &self.jobs[id]))
+    }
+
+    pub fn is_in_balance(&self, queue: usize, id: Id) -> bool {
+        self.taker(QUEUES[queue], id).is_some()
+    }
+
+    fn is_held(&self, queue: usize, id: Id) -> bool {
+        self.pauses.iter().any(|pause| pause.what.matches(QUEUES[queue], &self.jobs[id]))
+    }
+
+    /// The jobs that may be handed out from a side, each with how many stand before it.
+    fn eligible(&self, queue: usize, side: Side) -> Vec<(usize, Id)> {
+        let list = &self.queues[queue].list;
+        let at = |place: usize| list[if side == Side::Left { place } else { list.len() - 1 - place }];
+        let goes = |id: Id| !self.is_in_balance(queue, id) && !self.is_held(queue, id);
+        (0..list.len()).map(|place| (place, at(place))).filter(|(_, id)| goes(*id)).collect()
+    }
+
+    pub fn has_eligible(&self, queue: usize, side: Side) -> bool {
+        !self.eligible(queue, side).is_empty()
+    }
+
+    /// How long the list of a queue may be said to be: at least, at most.
+    pub fn length(&self, queue: usize) -> (i64, i64) {
+        let list = &self.queues[queue].list;
+        let open = list.iter().filter(|id| self.is_in_balance(queue, **id)).count();
+        ((list.len() - open) as i64, list.len() as i64)
+    }
+
+    /// A push of a client: the job gets into the list, or to where a rule wants it.
+    pub fn push(&mut self, queue: usize, side: Side, id: Id) {
+        self.queues[queue].pushed += 1;
+        match self.taker(QUEUES[queue], id).map(|rule| (rule.name, rule.drops)) {
+            None => self.put(queue, side, id),
+            Some((_, true)) => {}
+            Some((name, false)) => self.quarantine.entry((name, QUEUES[queue])).or_default().caught.push(id),
+        }
+    }
+
+    /// Puts a job into a list, past all rules.
+    pub fn put(&mut self, queue: usize, side: Side, id: Id) {
+        let list = &mut self.queues[queue].list;
+        if side == Side::Left { list.push_front(id) } else { list.push_back(id) }
+    }
+
+    /// Checks what a pop of up to `count` jobs was answered, and takes them out.
+    ///
+    /// They must be the first that may go, in order. Fewer are right only if more jobs than one pop looks at stand before
+    /// the next one.
+    pub fn pop(&mut self, queue: usize, side: Side, count: usize, got: &[Id]) {
+        let eligible = self.eligible(queue, side);
+        let expected: Vec<Id> = eligible.iter().take(count).map(|(_, id)| *id).collect();
+        let agree = got.len() <= expected.len() && got.iter().zip(&expected).all(|(got, expected)| got == expected);
+        assert!(
+            agree,
+            "a pop of {count} at the {side:?} of {} gave {}, expected {}",
+            QUEUES[queue],
+            self.told(queue, got),
+            self.told(queue, &expected)
+        );
+        if got.len() < expected.len() {
+            let before = eligible[got.len()].0;
+            assert!(
+                self.has_rules(queue) && before >= self.scan_max,
+                "a pop of {count} at the {side:?} of {} gave only {} of {} jobs although only {before} stand before the next",
+                QUEUES[queue],
+                got.len(),
+                expected.len()
+            );
+        }
+        if got.is_empty() {
+            return;
+        }
+        let gone: BTreeSet<Id> = got.iter().copied().collect();
+        if self.queues[queue].pop_end != side {
+            self.mark_orders(Some(queue), |order| order.flipped = true);
+        }
+        let queue = &mut self.queues[queue];
+        queue.list.retain(|id| !gone.contains(id));
+        queue.popped += got.len() as i64;
+        queue.pop_end = side;
+    }
+
+    /// The same of a pop that asks several queues in turn. `got` is the queue that answered, and its jobs.
+    pub fn pop_of_many(&mut self, queues: &[usize], side: Side, count: usize, got: Option<(usize, &[Id])>) {
+        for queue in queues {
+            match got {
+                Some((answered, jobs)) if answered == *queue => return self.pop(*queue, side, count, jobs),
+                _ => self.pop(*queue, side, count, &[]),
+            }
+        }
+        assert!(got.is_none(), "a pop answered from a queue that it was not asked for");
+    }
+
+    fn has_rules(&self, queue: usize) -> bool {
+        self.rules.iter().any(|rule| rule.what.covers(QUEUES[queue]))
+            || self.pauses.iter().any(|pause| pause.what.covers(QUEUES[queue]))
+    }
+
+    /// Notes that something has happened to a queue, or to all, which matters to the order of what is swept.
+    pub fn mark_orders(&mut self, queue: Option<usize>, mark: impl Fn(&mut Order)) {
+        let concerned = |key: &str| queue.is_none_or(|queue| QUEUES[queue] == key);
+        let places = self.quarantine.iter_mut().filter(|((_, key), _)| concerned(key));
+        places.filter_map(|(_, quarantine)| quarantine.order.as_mut()).for_each(mark);
+    }
+
+    /// Jobs as a failure's message shows them.
+    pub fn told(&self, queue: usize, ids: &[Id]) -> String {
+        let tell = |id: &Id| {
+            let job = &self.jobs[*id];
+            let taker = self.taker(QUEUES[queue], *id).map(|rule| rule.name);
+            let (class, customer, tenant) = (job.class, job.customer, job.tenant);
+            format!("#{id}({class:?} {customer:?} {tenant:?} taker {taker:?} held {})", self.is_held(queue, *id))
+        };
+        format!("[{}]", ids.iter().take(8).map(tell).collect::<Vec<_>>().join(", "))
+    }
+
+    /// Puts a rule into force: from now on what it matches is in the balance.
+    pub fn begin(&mut self, rule: Rule) {
+        for (queue, key) in QUEUES.into_iter().enumerate() {
+            let Queue { list, pop_end, .. } = &self.queues[queue];
+            let from_pop_end = |(place, id): (usize, &Id)| match pop_end {
+                Side::Left => (*id, place),
+                Side::Right => (*id, list.len() - place),
+            };
+            let ranks = list.iter().enumerate().map(from_pop_end).collect();
+            let quarantine = self.quarantine.entry((rule.name, key)).or_default();
+            *quarantine = Quarantine {
+                known: std::mem::take(&mut quarantine.now),
+                order: Some(Order { ranks, flipped: false, crashed: false }),
+                ..Quarantine::default()
+            };
+            quarantine.now = quarantine.known.clone();
+        }
+        for key in SETS {
+            let quarantine = self.quarantine.entry((rule.name, key)).or_default();
+            *quarantine =
+                Quarantine { known: quarantine.now.clone(), now: quarantine.now.clone(), ..Quarantine::default() };
+        }
+        self.forget_late(&rule);
+        self.rules.push(rule);
+    }
+
+    /// A new rule sweeps the sets, whatever was late for others.
+    pub fn forget_late(&mut self, rule: &Rule) {
+        let jobs = std::mem::take(&mut self.late_in_sets);
+        let stays = |id: &Id| !rule.everywhere || !rule.what.matches(&self.key_in_set(*id), &self.jobs[*id]);
+        self.late_in_sets = jobs.into_iter().filter(stays).collect();
+    }
+
+    /// Puts a job into a sorted set.
+    pub fn put_in_set(&mut self, set: usize, id: Id) {
+        self.sets[set].insert(id);
+        if self.is_in_balance_in_set(id) {
+            self.late_in_sets.insert(id);
+        }
+    }
+
+    /// Everything that a flush of the database takes with it.
+    pub fn flush(&mut self) {
+        self.queues.iter_mut().for_each(|queue| queue.list.clear());
+        self.working = Default::default();
+        self.sets = Default::default();
+        self.quarantine.values_mut().for_each(|quarantine| *quarantine = Quarantine::default());
+    }
+}
+
+impl Quarantine {
+    /// Takes jobs out that were restored or purged.
+    pub fn remove(&mut self, gone: &[Id]) {
+        for group in [&mut self.known, &mut self.swept, &mut self.caught, &mut self.now] {
+            group.retain(|id| !gone.contains(id));
+        }
+    }
+}
