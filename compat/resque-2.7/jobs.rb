@@ -167,3 +167,4 @@ class Intruding < Count
 end
 
 require_relative "active_jobs" if ENV["COMPAT_ACTIVE_JOB"]
+require_relative "rule_jobs"

@@ -15,16 +15,21 @@ ENV["COMPAT_DIRECTORY"] = folder
 
 require_relative "jobs"
 require_relative "part"
+require_relative "rule_part"
 PARTS = %w[queues bulk forks order failures retries delays schedules masters signals crashes applications pages].freeze
-PARTS.each { |name| require_relative "parts/#{name}" }
+# Those about JOB.*, which only Millpond has.
+RULE_PARTS = %w[blackhole flight pausing handback fulldisk activejob].freeze
+[*PARTS, *RULE_PARTS].each { |name| require_relative "parts/#{name}" }
 
 GEMS = %w[resque resque-scheduler resque-retry redis redis-namespace activejob sinatra rack].freeze
 versions = GEMS.map { |name| "#{name} #{Gem.loaded_specs.fetch(name).version}" } << "ruby #{RUBY_VERSION}"
 
 figures = Figures.new("resque-2.7", target)
 children = Children.new(File.join(folder, "logs"))
-PARTS.each { |name| Object.const_get(name.capitalize).new(target, figures, children).run }
-right = figures.finish(versions: versions.join(", "), jobs: Ledger.finished_in_all)
+refusal = JobRules.new(target.wire).refusal
+puts "left out: #{RULE_PARTS.join(", ")}: the server answers JOB.RULES with `#{refusal}`" if refusal
+[*PARTS, *(refusal ? [] : RULE_PARTS)].each { |name| Object.const_get(name.capitalize).new(target, figures, children).run }
+right = figures.finish(versions: versions.join(", "), jobs: Ledger.finished_in_all + Deeds.count("finished"))
 
 children.end_all
 right ? FileUtils.rm_rf(folder) : puts("logs of the processes: #{folder}/logs")

@@ -3,6 +3,7 @@
 require "sidekiq"
 require "sidekiq-cron"
 require_relative "../lib/sidekiq_test/jobs"
+require_relative "../lib/sidekiq_test/rule_jobs"
 require_relative "../lib/sidekiq_test/worker_settings"
 
 # Sidekiq 6.4 is older than what redis-rb 4.8 warns of at every SADD.

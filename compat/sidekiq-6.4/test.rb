@@ -5,6 +5,7 @@ require_relative "../lib/sidekiq_test"
 SidekiqTest.run(
   "sidekiq-6.4",
   app: File.join(__dir__, "app.rb"),
-  parts: %i[server queue sets crash bulk payload order timed interrupt reliable web totals],
-  gems: %w[sidekiq sidekiq-cron gitlab-sidekiq-fetcher redis rack]
+  parts: %i[server queue sets crash bulk payload order timed interrupt reliable web],
+  rules: %i[blackhole flight pausing handback fulldisk rescued rescued_full activejob],
+  gems: %w[sidekiq sidekiq-cron gitlab-sidekiq-fetcher activejob redis rack]
 )

@@ -5,6 +5,7 @@ require_relative "../lib/sidekiq_test"
 SidekiqTest.run(
   "sidekiq-7.3",
   app: File.join(__dir__, "app.rb"),
-  parts: %i[server queue sets crash bulk payload order timed interrupt iterate web totals],
-  gems: %w[sidekiq sidekiq-cron redis-client rack]
+  parts: %i[server queue sets crash bulk payload order timed interrupt iterate web],
+  rules: %i[blackhole flight pausing handback fulldisk activejob unlock],
+  gems: %w[sidekiq sidekiq-cron sidekiq-unique-jobs activejob redis-client rack]
 )
