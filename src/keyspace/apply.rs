@@ -58,6 +58,10 @@ impl Keyspace {
         });
         self.next_namespace = self.next_namespace.max(namespace + 1);
         self.count_flushed(database, &old.keys);
+        if self.paused_sets(database).next().is_some() {
+            self.paused_changes += 1;
+        }
+        self.paused_sets.retain(|(other, _)| *other != database);
         if self.databases_dirty == 0 {
             self.databases_dirty = self.lsn;
         }

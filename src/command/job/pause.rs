@@ -90,3 +90,22 @@ fn resume(context: &mut Context, request: &[Bytes]) -> Outcome {
 fn is_help(request: &[Bytes]) -> bool {
     request.len() == 2 && request[1].eq_ignore_ascii_case(b"help")
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::command::testing::Bench;
+    use crate::resp::Reply;
+
+    #[test]
+    fn a_set_that_pauses_queues_is_over_with_its_database() {
+        let mut bench = Bench::default();
+        bench.run("LPUSH queue:a 1");
+        bench.run("SADD paused a");
+        assert_eq!(bench.run("RPOP queue:a"), Reply::Null);
+        bench.run("FLUSHDB");
+        while bench.keys.sweep() {}
+        bench.run("LPUSH queue:a 2");
+        assert_eq!(bench.run("RPOP queue:a"), Reply::bulk("2"));
+        assert_eq!(bench.run("JOB.RULES LIST"), Reply::Array(Vec::new()));
+    }
+}
