@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::keyspace::{Disk, Keyspace, Side};
+use crate::keyspace::{Disk, Keyspace, Leaving, Side};
 use crate::resp::Error;
 use crate::session::Session;
 
+use super::argument::{range, strict_integer};
 use super::{Command, Context, Flag, Group, find, scripting};
 
 /// What is told to whom would add to keys that fill their share.
@@ -33,10 +34,31 @@ pub fn may_fill_keys(session: &Session, command: &Command, request: &[Bytes]) ->
 /// left a queue lately are taken.
 pub fn is_served_from_reserve(keys: &Keyspace, session: &Session, command: &Command, request: &[Bytes]) -> bool {
     if command.name != "exec" {
-        return serves(keys, command, request);
+        return serves(keys, &Leaving::default(), command, request);
     }
     let queue = session.transaction.as_ref().map_or(&[][..], |transaction| &transaction.queue);
-    queue.iter().all(|queued| serves(keys, find(queued).expect("what was queued was found before"), queued))
+    let mut leaving = Leaving::default();
+    let queued = || queue.iter().map(|queued| (find(queued).expect("what was queued was found before"), &queued[..]));
+    queued().for_each(|(command, request)| add_leaving(keys, command, request, &mut leaving));
+    queued().all(|(command, request)| serves(keys, &leaving, command, request))
+}
+
+/// Adds the jobs that a queued request will take out.
+fn add_leaving(keys: &Keyspace, command: &Command, request: &[Bytes], leaving: &mut Leaving) {
+    let number = |at: usize| request.get(at).and_then(|word| strict_integer(word));
+    match command.name {
+        "lpop" => keys.add_leaving(&request[1], Side::Left, number(2).unwrap_or(1).max(0) as u64, leaving),
+        "rpop" => keys.add_leaving(&request[1], Side::Right, number(2).unwrap_or(1).max(0) as u64, leaving),
+        "ltrim" => {
+            let (Some(start), Some(stop), Some(len)) = (number(2), number(3), keys.length(&request[1])) else { return };
+            let kept = range(start, stop, len);
+            keys.add_leaving(&request[1], Side::Left, kept.map_or(len, |(first, _)| first), leaving);
+            keys.add_leaving(&request[1], Side::Right, kept.map_or(0, |(_, last)| len - 1 - last), leaving);
+        }
+        "lrem" => leaving.add(&request[3]),
+        "zrem" => request[2..].iter().for_each(|member| leaving.add(member)),
+        _ => {}
+    }
 }
 
 /// What is told to whom would add to a disk that is nearly full.
@@ -46,19 +68,19 @@ pub fn disk_is_low(reserve_bytes: u64) -> Error {
     ))
 }
 
-fn serves(keys: &Keyspace, command: &Command, request: &[Bytes]) -> bool {
+fn serves(keys: &Keyspace, leaving: &Leaving, command: &Command, request: &[Bytes]) -> bool {
     // A script is refused when it comes to a call that the reserve is not for.
     if !adds_data(command, request) {
         return true;
     }
     let is_small = request.iter().map(Bytes::len).sum::<usize>() <= BOOKKEEPING_BYTES_MAX;
     match command.name {
-        "lpush" | "lpushx" => hands_back(keys, &request[1], Side::Left, &request[2..]),
-        "rpush" | "rpushx" => hands_back(keys, &request[1], Side::Right, &request[2..]),
+        "lpush" | "lpushx" => hands_back(keys, leaving, &request[1], Side::Left, &request[2..]),
+        "rpush" | "rpushx" => hands_back(keys, leaving, &request[1], Side::Right, &request[2..]),
         "zadd" => {
             // What is no JSON object is no job, such as the moments of resque-scheduler.
             let is_job = |member: &Bytes| member.starts_with(b"{");
-            request[2..].iter().all(|word| !is_job(word) && is_small || keys.handbacks.is_one(word, keys.now_ms()))
+            request[2..].iter().all(|word| !is_job(word) && is_small || has_left(keys, leaving, word))
         }
         "sort" | "copy" => false,
         _ if command.group == Group::List => false,
@@ -68,20 +90,24 @@ fn serves(keys: &Keyspace, command: &Command, request: &[Bytes]) -> bool {
 
 /// Tells whether a push gives back what was taken: it is at the end that workers pop from, it is to where failed jobs are
 /// kept, or all of its jobs left a list or set lately.
-fn hands_back(keys: &Keyspace, key: &[u8], side: Side, items: &[Bytes]) -> bool {
+fn hands_back(keys: &Keyspace, leaving: &Leaving, key: &[u8], side: Side, items: &[Bytes]) -> bool {
     let name = key.rsplit(|byte| *byte == b':').next().unwrap_or_default();
     let queue = keys.queues.find(keys.selected(), key).and_then(|id| keys.queues.get(id));
     queue.is_some_and(|queue| queue.popped == Some(side))
         || name == b"failed"
         || name.ends_with(b"_failed")
-        || items.iter().all(|item| keys.handbacks.is_one(item, keys.now_ms()))
+        || items.iter().all(|item| has_left(keys, leaving, item))
+}
+
+fn has_left(keys: &Keyspace, leaving: &Leaving, item: &[u8]) -> bool {
+    leaving.has(item) || keys.handbacks.is_one(item, keys.now_ms())
 }
 
 /// Refuses a script's call that would add to keys which fill their share, or to a disk that is nearly full. Only before the
 /// script's first write, as in Redis: one that has written cannot be taken back.
 pub(super) fn check_call(context: &Context, command: &Command, request: &[Bytes]) -> Result<(), Error> {
     let keys = &*context.keys;
-    if keys.disk > Disk::Roomy && !serves(keys, command, request) {
+    if keys.disk > Disk::Roomy && !serves(keys, &Leaving::default(), command, request) {
         return Err(disk_is_low(context.host.settings().disk_reserve_bytes));
     }
     if keys.memory.is_full_of_keys() && fills_keys(command, request) { Err(FULL_OF_KEYS) } else { Ok(()) }

@@ -3,11 +3,12 @@
 //!
 //! They are remembered only while something may be refused, by their ids, and those that tell none by class and arguments.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::job::Job;
 
+use super::Keyspace;
 use super::effect::Effect;
 use super::list::{List, Side};
 use super::value::Value;
@@ -74,7 +75,9 @@ impl Handbacks {
     /// Looks at a change that may let jobs leave, before it is made.
     pub(super) fn see(&mut self, value: &Value, effect: &Effect, now_ms: u64) {
         match (effect, value) {
-            (Effect::Pop { side, count, .. }, Value::List(list)) => self.see_end(list, *side, *count, now_ms),
+            (Effect::Pop { side, count, .. } | Effect::Trim { side, count, .. }, Value::List(list)) => {
+                see_end(list, *side, *count, |item| self.note(item, now_ms));
+            }
             (Effect::TakeItems { ordinals, .. } | Effect::RemoveItems { ordinals, .. }, Value::List(list)) => {
                 for ordinal in ordinals.iter().take(ITEMS_MAX) {
                     if let Some(item) = list.item(*ordinal) {
@@ -90,19 +93,6 @@ impl Handbacks {
                 names.iter().take(ITEMS_MAX).for_each(|name| self.note(name, now_ms));
             }
             _ => {}
-        }
-    }
-
-    fn see_end(&mut self, list: &List, side: Side, count: u64, now_ms: u64) {
-        let mut left = count.min(ITEMS_MAX as u64);
-        for chunk in list.chunks_from(side, None) {
-            if left == 0 || chunk.missing().is_some() {
-                return;
-            }
-            for (_, item) in chunk.items().take(left as usize) {
-                self.note(item, now_ms);
-                left -= 1;
-            }
         }
     }
 
@@ -124,6 +114,46 @@ impl Handbacks {
     pub fn clear(&mut self) {
         self.known = HashMap::default();
         self.order = VecDeque::new();
+    }
+}
+
+/// Jobs that a transaction takes out itself. What it pushes of them is moved: resque-scheduler queues a moment's jobs and
+/// then trims the moment's list, in one.
+#[derive(Debug, Default)]
+pub struct Leaving(HashSet<u64, BuildHasherDefault<Identity>>);
+
+impl Leaving {
+    pub fn add(&mut self, payload: &[u8]) {
+        if self.0.len() < ITEMS_MAX {
+            self.0.insert(identity(payload));
+        }
+    }
+
+    pub fn has(&self, payload: &[u8]) -> bool {
+        !self.0.is_empty() && self.0.contains(&identity(payload))
+    }
+}
+
+impl Keyspace {
+    /// Adds jobs at one end of a list, as far as they are in memory.
+    pub fn add_leaving(&self, key: &[u8], side: Side, count: u64, leaving: &mut Leaving) {
+        let Some(slot) = self.lookup(self.database, key) else { return };
+        if let Value::List(list) = &self.objects[slot].value {
+            see_end(list, side, count, |item| leaving.add(item));
+        }
+    }
+}
+
+fn see_end(list: &List, side: Side, count: u64, mut see: impl FnMut(&[u8])) {
+    let mut left = count.min(ITEMS_MAX as u64);
+    for chunk in list.chunks_from(side, None) {
+        if left == 0 || chunk.missing().is_some() {
+            return;
+        }
+        for (_, item) in chunk.items().take(left as usize) {
+            see(item);
+            left -= 1;
+        }
     }
 }
 

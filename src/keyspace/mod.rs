@@ -33,7 +33,7 @@ use crate::log::Lsn;
 pub use self::counts::Counts;
 pub use self::effect::{Effect, Miss, Missing, ObjectId};
 pub use self::fields::{Fields, hash64};
-pub use self::handback::{Disk, Handbacks};
+pub use self::handback::{Disk, Handbacks, Leaving};
 pub use self::list::{ChunkView, List, Piece, Side};
 pub use self::memory::{Budget, Memory, Spill, SpilledChunk};
 pub use self::objects::{Object, Slot};

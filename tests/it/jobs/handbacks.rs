@@ -48,6 +48,30 @@ fn on_a_nearly_full_disk_jobs_that_come_back_are_taken_and_new_ones_are_not() {
 }
 
 #[test]
+fn on_a_nearly_full_disk_a_transaction_moves_what_it_takes_out_itself() {
+    let Some(server) = start(&[]) else { return };
+    let mut client = server.client();
+    let (jobs, other) = ([1, 2, 3].map(|number| resque("ImportJob", number, 1)), resque("ImportJob", 4, 1));
+    client.must(&["RPUSH", "resque:delayed:1", &jobs[0], &jobs[1], &jobs[2]]);
+    sure(&mut client, NEARLY_FULL);
+    // As resque-scheduler does, in batches of two: first the pushes, then what makes them moves.
+    let mut move_batch = |pushed: [&str; 2]| {
+        client.line("MULTI");
+        client.must(&["SREM", &format!("resque:timestamps:{}", pushed[0]), "delayed:1"]);
+        client.line("SADD resque:queues a");
+        pushed.iter().for_each(|job| assert_eq!(client.must(&["RPUSH", "resque:queue:a", job]).text(), "QUEUED"));
+        client.line("LTRIM resque:delayed:1 2 -1");
+        let reply = client.line("EXEC");
+        let lists = ["resque:queue:a", "resque:delayed:1"].map(|key| list(&mut client, key));
+        (reply.is_error(), lists)
+    };
+    assert_eq!(move_batch([&jobs[0], &other]), (true, [Vec::new(), jobs.to_vec()]), "one of the two is new");
+    let (is_refused, lists) = move_batch([&jobs[0], &jobs[1]]);
+    assert!(!is_refused);
+    assert_eq!(lists, [jobs[..2].to_vec(), jobs[2..].to_vec()]);
+}
+
+#[test]
 fn a_refusal_inside_a_transaction_comes_before_any_part_of_it() {
     let Some(server) = start(&[]) else { return };
     let mut client = server.client();
