@@ -452,7 +452,8 @@ impl Keyspace {
 
     /// Tells whether a list that was found earlier is still there.
     pub fn is_list(&self, slot: Slot, object: ObjectId) -> bool {
-        self.objects.get(slot).is_some_and(|found| found.id == object && found.bound)
+        // What was flushed counts as bound until it is taken apart.
+        self.objects.get(slot).is_some_and(|found| found.id == object && found.bound) && !self.is_flushed(slot)
     }
 
     /// The item at an end of a list that was just found.

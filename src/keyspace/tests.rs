@@ -577,6 +577,18 @@ fn check_seed(seed: u64) -> [usize; 4] {
 }
 
 #[test]
+fn a_list_that_was_flushed_is_not_there_even_before_it_is_taken_apart() {
+    let mut keys = keyspace();
+    keys.begin(1, 0);
+    let slot = keys.create(b"queue:a", Kind::List).unwrap();
+    keys.push(slot, Side::Left, &[b"x"]).unwrap();
+    let object = keys.object(slot).id;
+    assert!(keys.is_list(slot, object));
+    keys.flush(0).unwrap();
+    assert!(!keys.is_list(slot, object));
+}
+
+#[test]
 fn the_keyspace_is_what_the_model_says_through_spills_fetches_checkpoints_and_crashes() {
     let mut sums = [0; 4];
     for seed in 0..40 {

@@ -15,10 +15,10 @@ mod work;
 
 use std::sync::Arc;
 
+pub use self::work::{Until, Work};
 pub use queue_rules::{PAUSED_BY_SET, QueueRules, Taking, Verdict};
 pub use rule::{Action, Blackhole, Kind, Made, Rule, Scope};
 pub use rules::Rules;
-pub use work::Work;
 
 /// Ordinals at an end of a queue, both included, of which none may be handed out; `inner` is the one deepest inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,10 +16,18 @@ pub enum Work {
         /// Jobs a second.
         rate: Option<u64>,
     },
-    /// Deletes jobs of a quarantine for good.
-    Purge { database: usize, rule: String, predicate: Option<Predicate>, unlock: bool },
+    /// Deletes jobs of a quarantine for good, those that were in it when that was asked for.
+    Purge { database: usize, rule: String, predicate: Option<Predicate>, unlock: bool, places: Vec<Until> },
     /// Takes jobs that the rule with this number matches out of the sets beside the queues.
     SweepSets { database: usize, number: u64 },
+}
+
+/// How far work goes in what was taken from one place: what comes later is left alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Until {
+    pub key: Vec<u8>,
+    /// In a list the ordinal of the last job; in a sorted set how many jobs are still there of those that were.
+    pub last: u64,
 }
 
 impl Work {

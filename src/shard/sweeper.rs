@@ -348,8 +348,7 @@ impl Shard {
             let list = context.keys.list(slot);
             let (rewrites, length, object) = (list.rewrites(), list.len(), context.keys.object(slot).id);
             // What was there before a rule goes before what it has caught since.
-            let newest = rules.all_taking().iter().max_by_key(|taking| taking.number).expect("it takes").clone();
-            let first = !sweep::was_swept(context, &newest, &key);
+            let first = rules.all_taking().iter().any(|taking| !sweep::was_swept(context, taking, &key));
             let pop_end = match list_end(context, slot) {
                 Some(item) => serve::pop_end(context, slot, &item),
                 None => serve::pop_end(context, slot, b""),

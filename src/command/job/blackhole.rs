@@ -3,10 +3,11 @@
 use bytes::Bytes;
 
 use crate::job::{Field, Job, Predicate, queue_matches};
-use crate::keyspace::Kind as ValueKind;
+use crate::keyspace::{Kind as ValueKind, Side};
 use crate::resp::{Error, Reply};
-use crate::sched::{Kind, Rule, Scope, Work};
+use crate::sched::{Kind, Rule, Scope, Until, Work};
 
+use super::catch::quarantine_key;
 use super::ledger::{self, count_of};
 use super::registry::{self, Change, maker};
 use super::task::origins;
@@ -446,8 +447,19 @@ fn purge(context: &mut Context, request: &[Bytes]) -> Outcome {
         return Err(no_rule(&name).into());
     }
     let waiting = all_quarantined(context, &name, &places)?;
-    work::begin(context, Work::Purge { database: context.keys.selected(), rule: name.clone(), predicate, unlock })?;
+    let places = places.into_iter().map(|key| Until { last: last_of_quarantine(context, &name, &key), key }).collect();
+    let (database, rule) = (context.keys.selected(), name.clone());
+    work::begin(context, Work::Purge { database, rule, predicate, unlock, places })?;
     Ok(map(vec![("name", text(&name)), ("quarantined", number(waiting))]))
+}
+
+/// How far a quarantine goes now, as [`Until`] has it.
+fn last_of_quarantine(context: &mut Context, rule: &str, origin: &[u8]) -> u64 {
+    let key = quarantine_key(rule, origin);
+    match context.keys.find_kind(&key, ValueKind::List) {
+        Ok(Some(slot)) => context.keys.list(slot).end_ordinal(Side::Right),
+        _ => context.keys.length(&key).unwrap_or(u64::MAX),
+    }
 }
 
 /// The keys of the queues that a glob or a word means, in this database.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::job::{Job, Predicate};
 use crate::keyspace::{Kind, Side, Slot};
-use crate::sched::{QueueRules, Work};
+use crate::sched::{QueueRules, Until, Work};
 
 use super::catch::{self, Caught, quarantine_key};
 use super::ledger::{self, Tally};
@@ -43,6 +43,13 @@ pub struct Task {
     began_ms: u64,
 }
 
+/// What a step looks at in one place: behind the cursor, and from the left no further than what [`Until`] says.
+struct Range {
+    cursor: u64,
+    until: u64,
+    from: Side,
+}
+
 /// What a step found in one place.
 struct Batch {
     chosen: Vec<Waiting>,
@@ -60,7 +67,8 @@ impl Task {
     pub fn step(&mut self, context: &mut Context) -> Result<Progress, Stop> {
         if self.open.is_none() {
             let mut keys = match &self.work {
-                Work::Restore { rule, .. } | Work::Purge { rule, .. } => origins(context, rule),
+                Work::Restore { rule, .. } => origins(context, rule),
+                Work::Purge { places, .. } => places.iter().map(|until| until.key.clone()).collect(),
                 Work::SweepSets { .. } => places::all(context),
             };
             keys.reverse();
@@ -87,7 +95,13 @@ impl Task {
                 self.go_on(batch);
             }
             Work::Purge { rule, predicate, unlock, .. } => {
-                let batch = purge(context, &rule, &key, cursor, predicate.as_ref(), unlock)?;
+                let until = self.until(&key).map_or(0, |until| until.last);
+                let batch = purge(context, &rule, (&key, cursor, until), predicate.as_ref(), unlock)?;
+                if !batch.chosen.is_empty() && Place::of(context, &key).kind == Kind::Zset {
+                    let gone = batch.chosen.len() as u64;
+                    self.until(&key).expect("it was just found").last -= gone;
+                    work::keep(context, self.id, &self.work, self.moved)?;
+                }
                 self.go_on(batch);
             }
             Work::SweepSets { number, .. } => {
@@ -115,6 +129,14 @@ impl Task {
         let moved = self.moved - self.moved_before;
         let limit = wanted.min(due.saturating_sub(moved));
         (limit as usize, Some(self.began_ms + moved * 1000 / rate + 1))
+    }
+
+    /// How far the work goes in a place, where that was fixed when it was asked for.
+    fn until(&mut self, key: &[u8]) -> Option<&mut Until> {
+        match &mut self.work {
+            Work::Purge { places, .. } => places.iter_mut().find(|until| until.key == key),
+            _ => None,
+        }
     }
 
     fn go_on(&mut self, batch: Batch) {
@@ -147,7 +169,8 @@ fn restore(
     let Some(slot) = context.keys.find_kind(&quarantine_key(rule, origin), place.kind)? else { return Ok(Batch::OVER) };
     // At the front the newest goes in first, so that in the end the oldest is at the very front.
     let from = if front { Side::Right } else { Side::Left };
-    let batch = batch(context, slot, &place, cursor, from, limit, |item| chosen_by(predicate, &place, item))?;
+    let range = Range { cursor, until: u64::MAX, from };
+    let batch = batch(context, slot, &place, range, limit, |item| chosen_by(predicate, &place, item))?;
     if !batch.chosen.is_empty() {
         place.prepare(context, &batch.chosen)?;
         place.put_back(context, &batch.chosen, front)?;
@@ -165,14 +188,14 @@ fn restore(
 fn purge(
     context: &mut Context,
     rule: &str,
-    origin: &[u8],
-    cursor: u64,
+    (origin, cursor, until): (&[u8], u64, u64),
     predicate: Option<&Predicate>,
     with_locks: bool,
 ) -> Result<Batch, Stop> {
     let place = Place::of(context, origin);
     let Some(slot) = context.keys.find_kind(&quarantine_key(rule, origin), place.kind)? else { return Ok(Batch::OVER) };
-    let batch = batch(context, slot, &place, cursor, Side::Left, STEP_JOBS, |item| chosen_by(predicate, &place, item))?;
+    let range = Range { cursor, until, from: Side::Left };
+    let batch = batch(context, slot, &place, range, STEP_JOBS, |item| chosen_by(predicate, &place, item))?;
     if !batch.chosen.is_empty() {
         if with_locks {
             super::unlock::prepare(context)?;
@@ -200,10 +223,15 @@ fn sweep(context: &mut Context, number: u64, key: &[u8], cursor: u64) -> Result<
     let place = Place::of(context, key);
     let Some(slot) = context.keys.find_kind(key, place.kind)? else { return Ok(Batch::OVER) };
     let now_ms = context.keys.now_ms();
-    let batch = batch(context, slot, &place, cursor, Side::Left, STEP_JOBS, |item| {
+    let is_taken = |item: &[u8]| {
         let job = Job::new(item);
         rules.takes_from(&place.queue_of(&job), &job, now_ms)
-    })?;
+    };
+    let range = Range { cursor, until: u64::MAX, from: Side::Left };
+    let batch = match place.kind {
+        Kind::Zset => batch_of_set(context, slot, cursor, is_taken),
+        _ => batch(context, slot, &place, range, STEP_JOBS, is_taken)?,
+    };
     if !batch.chosen.is_empty() {
         let mut caught = Caught::new(key, place.kind, catch::Place::Sweep);
         batch.chosen.iter().for_each(|waiting| caught.add(rules.taking(0), &waiting.item, waiting.score));
@@ -220,8 +248,7 @@ fn batch(
     context: &Context,
     slot: Slot,
     place: &Place,
-    cursor: u64,
-    from: Side,
+    Range { cursor, until, from }: Range,
     limit: usize,
     mut choose: impl FnMut(&[u8]) -> bool,
 ) -> Result<Batch, Stop> {
@@ -229,7 +256,9 @@ fn batch(
     let mut bytes = 0;
     if place.kind == Kind::Zset {
         let mut seen = 0;
-        for (member, score) in context.keys.zset(slot).iter_from_rank(cursor as usize).take(STEP_JOBS.min(limit)) {
+        let limit = STEP_JOBS.min(limit) as u64;
+        let most = limit.min(until.saturating_sub(cursor)) as usize;
+        for (member, score) in context.keys.zset(slot).iter_from_rank(cursor as usize).take(most) {
             seen += 1;
             if choose(member) {
                 batch.chosen.push(Waiting { ordinal: 0, score, item: Bytes::copy_from_slice(member) });
@@ -246,6 +275,10 @@ fn batch(
         return Err(context.keys.missing_chunk(slot, at).into());
     }
     for (ordinal, item) in chunk.items() {
+        if from == Side::Left && ordinal > until {
+            batch.over = true;
+            break;
+        }
         if batch.chosen.len() == limit || bytes > STEP_BYTES {
             break;
         }
@@ -256,6 +289,17 @@ fn batch(
         }
     }
     Ok(batch)
+}
+
+/// Chooses jobs of a sorted set that clients go on changing, as the SCAN family does: whatever is in it all the time is met.
+fn batch_of_set(context: &Context, slot: Slot, cursor: u64, mut choose: impl FnMut(&[u8]) -> bool) -> Batch {
+    let mut chosen = Vec::new();
+    let cursor = context.keys.zset(slot).scan(cursor, STEP_JOBS, |member, score| {
+        if choose(member) {
+            chosen.push(Waiting { ordinal: 0, score, item: Bytes::copy_from_slice(member) });
+        }
+    });
+    Batch { chosen, cursor, over: cursor == 0 }
 }
 
 fn chosen_by(predicate: Option<&Predicate>, place: &Place, item: &[u8]) -> bool {

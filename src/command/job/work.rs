@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::job::Predicate;
 use crate::keyspace::Kind;
-use crate::sched::Work;
+use crate::sched::{Until, Work};
 
 use super::registry::in_system;
 use crate::command::{Context, Stop};
@@ -62,8 +62,9 @@ fn encode(work: &Work, moved: u64) -> Value {
             "restore": rule, "database": database, "predicate": words(predicate), "count": count, "front": front,
             "rate": rate, "moved": moved,
         }),
-        Work::Purge { database, rule, predicate, unlock } => json!({
+        Work::Purge { database, rule, predicate, unlock, places } => json!({
             "purge": rule, "database": database, "predicate": words(predicate), "unlock": unlock,
+            "places": places.iter().map(|until| json!([until.key, until.last])).collect::<Vec<_>>(),
         }),
         Work::SweepSets { database, number } => json!({ "sweep": number, "database": database }),
     }
@@ -83,7 +84,12 @@ fn decode(value: &Value) -> Option<(Work, u64)> {
         let (count, rate) = (value["count"].as_u64(), value["rate"].as_u64());
         Work::Restore { database, rule: rule.to_owned(), predicate, count, front: value["front"].as_bool()?, rate }
     } else if let Some(rule) = value["purge"].as_str() {
-        Work::Purge { database, rule: rule.to_owned(), predicate, unlock: value["unlock"].as_bool()? }
+        let until = |place: &Value| {
+            let key = place[0].as_array()?.iter().map(|byte| byte.as_u64()?.try_into().ok());
+            Some(Until { key: key.collect::<Option<_>>()?, last: place[1].as_u64()? })
+        };
+        let places = value["places"].as_array()?.iter().map(until).collect::<Option<_>>()?;
+        Work::Purge { database, rule: rule.to_owned(), predicate, unlock: value["unlock"].as_bool()?, places }
     } else {
         Work::SweepSets { database, number: value["sweep"].as_u64()? }
     };

@@ -146,6 +146,21 @@ fn a_purge_deletes_for_good_and_counts() {
     assert_eq!(oldest_first(&mut client), goods());
 }
 
+#[test]
+fn a_purge_leaves_what_is_caught_after_it() {
+    let Some(server) = start(&[]) else { return };
+    let mut client = server.client();
+    sure(&mut client, "JOB.BLACKHOLE ADD imp CLASS ImportJob");
+    client.must(&["LPUSH", "queue:a", &bad(0), &bad(1)]);
+    // In one transaction, so that the work begins when the last job is there.
+    client.line("MULTI");
+    client.line("JOB.BLACKHOLE PURGE imp");
+    client.must(&["LPUSH", "queue:a", &bad(2)]);
+    assert!(!client.line("EXEC").is_error());
+    wait_until_quarantined(&mut client, "imp", 1);
+    assert_eq!(list(&mut client, QUARANTINE), [bad(2)]);
+}
+
 /// What sidekiq-unique-jobs keeps of a lock.
 fn lock(client: &mut Client, digest: &str) {
     sure(client, &format!("SET {digest} jid"));

@@ -49,7 +49,7 @@ impl Run {
         self.world.forget_late(&rule);
         self.world.rules.insert(at + 1, rule);
         self.settle(false);
-        self.world.rules.remove(at);
+        self.world.end_at(at);
     }
 
     /// A rule with a short life ends by itself; nothing is said of the moment, so nothing is done until then.
@@ -59,7 +59,7 @@ impl Run {
             reply.is_error() || number(&reply, "in_force") == 0
         });
         self.settle(false);
-        self.world.rules.retain(|rule| rule.name != name);
+        self.world.end(name);
     }
 
     pub fn delete_rule(&mut self) {
@@ -70,7 +70,7 @@ impl Run {
         self.talk.sure(&["JOB.BLACKHOLE", "DEL", name]);
         // From the reply on it takes nothing; what it has taken before, only the server knows.
         self.settle(false);
-        self.world.rules.retain(|rule| rule.name != name);
+        self.world.end(name);
     }
 
     pub fn pause(&mut self) {

@@ -296,6 +296,23 @@ impl World {
         self.rules.push(rule);
     }
 
+    /// Ends a rule. It may have come to its end before it swept the sets, of jobs that were late for others.
+    pub fn end(&mut self, name: &str) {
+        if let Some(at) = self.rules.iter().position(|rule| rule.name == name) {
+            self.end_at(at);
+        }
+    }
+
+    pub fn end_at(&mut self, at: usize) {
+        let rule = self.rules.remove(at);
+        for id in self.sets.iter().flatten().copied() {
+            let was_its = rule.everywhere && rule.what.matches(&self.key_in_set(id), &self.jobs[id]);
+            if was_its && self.is_in_balance_in_set(id) {
+                self.late_in_sets.insert(id);
+            }
+        }
+    }
+
     /// A new rule sweeps the sets, whatever was late for others.
     pub fn forget_late(&mut self, rule: &Rule) {
         let jobs = std::mem::take(&mut self.late_in_sets);
@@ -309,6 +326,18 @@ impl World {
         if self.is_in_balance_in_set(id) {
             self.late_in_sets.insert(id);
         }
+    }
+
+    /// Where each job is that is somewhere, for a failure's message.
+    pub fn holders(&self) -> BTreeMap<Id, String> {
+        let queues = self.queues.iter().zip(QUEUES).map(|(queue, key)| (queue.list.iter().collect(), key.to_owned()));
+        let working = self.working.iter().zip(WORKING).map(|(list, key)| (list.iter().collect(), key.to_owned()));
+        let sets = self.sets.iter().zip(SETS).map(|(set, key)| (set.iter().collect(), key.to_owned()));
+        let quarantines =
+            self.quarantine.iter().map(|(place, quarantine)| (quarantine.now.iter().collect(), format!("{place:?}")));
+        let handed_out = std::iter::once((self.handed_out.iter().collect(), "the hands of a worker".to_owned()));
+        let all = queues.chain(working).chain(sets).chain(quarantines).chain(handed_out);
+        all.flat_map(|(jobs, key): (Vec<&Id>, String)| jobs.into_iter().map(move |id| (*id, key.clone()))).collect()
     }
 
     /// Everything that a flush of the database takes with it.
