@@ -23,6 +23,8 @@ pub enum PredicateError {
     Duration(#[from] DurationError),
     #[error("ERR WHERE: {message} at column {column}")]
     Filter { message: String, column: usize },
+    #[error("ERR '{word}' begins no part of a predicate; there are {known}")]
+    Unknown { word: String, known: String },
     #[error("ERR ALL stands alone or with QUEUE")]
     AllWithOthers,
     #[error("ERR a predicate that names nothing but a queue needs the word ALL")]

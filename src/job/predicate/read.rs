@@ -40,7 +40,15 @@ pub fn read(
             _ => all = true,
         }
     }
-    finish(&mut predicate, all)?;
+    match words.get(reader.at) {
+        Some(word) if reader.at == 0 && !word.as_ref().is_empty() && !reader.is_stop_word() => {
+            return Err(Error::Unknown {
+                word: clipped(&String::from_utf8_lossy(word.as_ref())),
+                known: KEYWORDS.join(", "),
+            });
+        }
+        _ => finish(&mut predicate, all)?,
+    }
     Ok((predicate, reader.at))
 }
 

@@ -122,6 +122,10 @@ fn a_predicate_tells_what_it_depends_on() {
 #[test]
 fn errors_say_what_to_do() {
     check_error("", "ERR a predicate that names nothing but a queue needs the word ALL");
+    check_error(
+        "CLAZZ A",
+        "ERR 'CLAZZ' begins no part of a predicate; there are QUEUE, CLASS, TENANT, JID, ARG, BEFORE, OLDER, WHERE, ALL",
+    );
     check_error("QUEUE a", "ERR a predicate that names nothing but a queue needs the word ALL");
     check_error("CLASS a ALL", "ERR ALL stands alone or with QUEUE");
     check_error("QUEUE", "ERR QUEUE takes a glob, and nothing follows it");

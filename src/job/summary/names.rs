@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
 /// So many classes, and so many tenants, are counted by name.
-pub const NAMED_MAX: usize = 8;
+pub const NAMED_MAX: usize = 16;
 /// Longer names are counted as other, so that a summary stays small whatever is pushed.
 pub const NAME_BYTES_MAX: usize = 256;
 /// Names in the table, all classes and tenants together.

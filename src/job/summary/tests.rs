@@ -24,16 +24,16 @@ fn check(payloads: &[String], predicate: &str, holding: Holding) {
 
 #[test]
 fn jobs_are_counted() {
-    let mut payloads: Vec<String> = (0..20).map(|n| job(&format!("C{}", n % 10), n % 3, T + u64::from(n))).collect();
+    let mut payloads: Vec<String> = (0..36).map(|n| job(&format!("C{}", n % 18), n % 3, T + u64::from(n))).collect();
     payloads.extend(["no job".to_owned(), r#"{"class":"C3"}"#.to_owned(), "{}".to_owned()]);
     let summary = summary(&payloads);
-    assert_eq!((summary.jobs(), summary.without_fields()), (23, 1));
+    assert_eq!((summary.jobs(), summary.without_fields()), (39, 1));
     assert_eq!(summary.bytes() as usize, payloads.iter().map(String::len).sum::<usize>());
     assert_eq!(summary.classes().next(), Some(("C3", 3)));
     assert_eq!((summary.classes().count(), summary.other_classes()), (NAMED_MAX, 4));
-    assert_eq!(summary.tenants().collect::<Vec<_>>(), [("0", 7), ("1", 7), ("2", 6)]);
+    assert_eq!(summary.tenants().collect::<Vec<_>>(), [("0", 12), ("1", 12), ("2", 12)]);
     assert_eq!((summary.other_tenants(), summary.without_tenant()), (0, 3));
-    assert_eq!((summary.oldest_enqueued_ms(), summary.newest_enqueued_ms()), (Some(T + 5), Some(T + 24)));
+    assert_eq!((summary.oldest_enqueued_ms(), summary.newest_enqueued_ms()), (Some(T + 5), Some(T + 40)));
 }
 
 #[test]
@@ -73,8 +73,8 @@ fn what_is_sure_is_said_without_reading() {
     check(&["no job".to_owned()], "WHERE @.x", Holding::None);
     check(&["no job".to_owned()], "ALL", Holding::All);
     check(&[], "ALL", Holding::None);
-    let many: Vec<String> = (0..9).map(|n| job(&format!("C{n}"), n, T)).collect();
-    check(&many, "CLASS C8", Holding::Unknown);
+    let many: Vec<String> = (0..17).map(|n| job(&format!("C{n}"), n, T)).collect();
+    check(&many, "CLASS C9", Holding::Unknown);
     check(&many, "CLASS C0", Holding::Some);
 }
 

@@ -20,6 +20,8 @@ const JOBS_MAX: usize = 8_000;
 const RECENT_MAX: usize = 16;
 /// A job that is looked at costs about as much as so many chunks.
 const JOB_COST: usize = 2;
+/// So many names of a summary cost about as much as a chunk.
+const NAMES_A_CHUNK: usize = 4;
 /// How jobs without a class or a tenant are called.
 const NAMELESS: &str = "-";
 
@@ -196,6 +198,8 @@ impl Table {
     fn count_summary(&mut self, queue: usize, chunk: &ChunkView, summary: &Summary) {
         let part = part_left(chunk, summary);
         self.is_estimated |= part < 1.0;
+        let names = if self.by == By::Tenant { summary.tenants().count() } else { summary.classes().count() };
+        self.cost += names.div_ceil(NAMES_A_CHUNK);
         let is_held = self.holds[queue] == Some(true);
         let oldest_ms = summary.oldest_enqueued_ms();
         let by = self.by;
