@@ -7,14 +7,20 @@ pub enum Profile {
     Ordinary,
     /// Everything so small that a few thousand commands spill, fetch, walk, checkpoint and replay. For tests.
     Tiny,
+    /// The ordinary one, but the log gets as long as it ever may before a checkpoint begins. For tests of recovery.
+    LongLog,
 }
 
 impl Profile {
+    /// What `--profile` takes.
+    pub const NAMES: [&str; 3] = ["ordinary", "tiny", "long-log"];
+
     /// Reads the hidden `--profile` flag.
     pub fn from_name(name: &str) -> Option<Profile> {
         match name {
             "ordinary" => Some(Profile::Ordinary),
             "tiny" => Some(Profile::Tiny),
+            "long-log" => Some(Profile::LongLog),
             _ => None,
         }
     }
@@ -24,6 +30,7 @@ impl Profile {
         match self {
             Profile::Ordinary => Limits::ORDINARY,
             Profile::Tiny => Limits::TINY,
+            Profile::LongLog => Limits::LONG_LOG,
         }
     }
 }
@@ -99,6 +106,13 @@ impl Limits {
         ..Limits::ORDINARY
     };
 
+    /// Checkpoints begin at half of these sizes.
+    pub const LONG_LOG: Limits = Limits {
+        log_bytes_max: 2 * Limits::ORDINARY.log_bytes_max,
+        log_ops_max: 2 * Limits::ORDINARY.log_ops_max,
+        ..Limits::ORDINARY
+    };
+
     /// Gives the size at which spilled chunks are ingested together.
     pub fn spill_batch_bytes(&self, maxmemory_bytes: u64) -> u64 {
         (maxmemory_bytes / 8).clamp(self.spill_batch_bytes_min, self.spill_batch_bytes_max)
@@ -152,7 +166,7 @@ mod tests {
 
     #[test]
     fn the_least_memory_holds_one_spill_batch() {
-        for limits in [Limits::ORDINARY, Limits::TINY] {
+        for limits in [Limits::ORDINARY, Limits::TINY, Limits::LONG_LOG] {
             let least = limits.maxmemory_bytes_min;
             let share = least / 4;
             assert!(limits.spill_batch_bytes(least) <= share, "{limits:?}");

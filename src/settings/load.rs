@@ -46,7 +46,7 @@ impl fmt::Display for Origin {
 /// Makes the command line's arguments: `--config`, one for every setting, and the hidden `--profile`.
 pub fn arguments() -> Vec<Arg> {
     let mut arguments =
-        vec![config_argument(), Arg::new("profile").long("profile").hide(true).value_parser(["ordinary", "tiny"])];
+        vec![config_argument(), Arg::new("profile").long("profile").hide(true).value_parser(Profile::NAMES)];
     arguments.extend(declarations().map(argument));
     arguments
 }

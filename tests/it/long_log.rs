@@ -1,7 +1,7 @@
 //! Writers that make the log long: they overwrite the same keys faster than checkpoints can save them.
 //!
-//! A checkpoint begins when the log has half of its largest size, and may be as slow as the disk is; meanwhile the log
-//! grows on. What each key must hold after a kill is known: the last value that was answered, or a later one.
+//! A checkpoint begins when the log has half of its largest size, 256 MB in the `long-log` profile, and may be as slow as
+//! the disk is; meanwhile the log grows on. What each key must hold after a kill is known: the last value that was answered, or a later one.
 
 use crate::harness::{Client, RaiseOnDrop, Server, encode};
 use std::sync::atomic::{AtomicBool, Ordering};
