@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use crate::keyspace::list::ChunkAt;
-use crate::keyspace::{Missing, ObjectId, Piece, Side, Slot};
+use crate::keyspace::{Missing, ObjectId, Piece, Pieces, Side, Slot};
 
 use super::{Context, Outcome, Stop};
 
@@ -24,14 +24,16 @@ pub struct Walk {
     pub object: ObjectId,
     pub slot: Slot,
     from: Side,
-    /// In the order of the walk.
+    /// The next ones, in the order of the walk.
     pieces: VecDeque<Piece>,
+    /// Those behind them.
+    rest: Pieces,
     visitor: Box<dyn Visitor>,
 }
 
 impl std::fmt::Debug for Walk {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Walk(object {}, {} pieces)", self.object, self.pieces.len())
+        write!(formatter, "Walk(object {}, {} pieces at hand)", self.object, self.pieces.len())
     }
 }
 
@@ -55,15 +57,15 @@ pub fn scan_list(
     from: Side,
     visitor: impl Visitor + 'static,
 ) -> Outcome {
-    let mut pieces: VecDeque<Piece> = context.keys.list(slot).pieces(first, last).into();
-    if from == Side::Right {
-        pieces.make_contiguous().reverse();
-    }
+    let rest = context.keys.list(slot).pieces(first, last);
     let object = context.keys.object(slot).id;
-    let bytes: u64 = pieces.iter().map(|piece| u64::from(piece.data_bytes)).sum();
-    let missing: Vec<Missing> =
-        pieces.iter().filter_map(|piece| Some(Missing::Chunk { object, slot, at: piece.missing()? })).collect();
-    let mut walk = Walk { object, slot, from, pieces, visitor: Box::new(visitor) };
+    let (mut bytes, mut missing) = (0, Vec::new());
+    let mut pieces = rest.clone();
+    while let Some(piece) = pieces.next().filter(|_| bytes <= context.host.settings().limits.fetch_bytes_max) {
+        bytes += u64::from(piece.data_bytes);
+        missing.extend(piece.missing().map(|at| Missing::Chunk { object, slot, at }));
+    }
+    let mut walk = Walk { object, slot, from, pieces: VecDeque::new(), rest, visitor: Box::new(visitor) };
     if bytes > context.host.settings().limits.fetch_bytes_max {
         return Err(Stop::Walk(Box::new(walk)));
     }
@@ -83,14 +85,21 @@ pub fn walk_pieces(
     visitor: impl Visitor + 'static,
 ) -> Outcome {
     let object = context.keys.object(slot).id;
-    Err(Stop::Walk(Box::new(Walk { object, slot, from, pieces: pieces.into(), visitor: Box::new(visitor) })))
+    let (pieces, rest) = (pieces.into(), Pieces::default());
+    Err(Stop::Walk(Box::new(Walk { object, slot, from, pieces, rest, visitor: Box::new(visitor) })))
 }
 
 impl Walk {
     /// Goes on over pieces that are in memory, about `bytes_max` of them; names up to `ahead` pieces that are not.
     pub fn step(&mut self, bytes_max: usize, ahead: usize) -> Step {
         let mut bytes = 0;
-        while let Some(piece) = self.pieces.front() {
+        loop {
+            while self.pieces.len() < ahead.max(1)
+                && let Some(piece) = self.rest.next_from(self.from)
+            {
+                self.pieces.push_back(piece);
+            }
+            let Some(piece) = self.pieces.front() else { return Step::Done };
             if piece.missing().is_some() {
                 return Step::Needs(self.pieces.iter().filter_map(Piece::missing).take(ahead.max(1)).collect());
             }
@@ -101,11 +110,11 @@ impl Walk {
             let ended = piece.items(self.from).any(|(ordinal, item)| self.visitor.visit(ordinal, item).is_break());
             if ended {
                 self.pieces.clear();
+                self.rest = Pieces::default();
                 return Step::Done;
             }
             self.pieces.pop_front();
         }
-        Step::Done
     }
 
     /// Takes a chunk that was read for it.
@@ -117,7 +126,7 @@ impl Walk {
 
     /// Tells whether all that it reads was read: what is still fetched is for its end.
     pub fn is_over(&self) -> bool {
-        self.pieces.is_empty()
+        self.pieces.is_empty() && self.rest.is_empty()
     }
 
     /// Ends the walk; again if its end had to fetch something.

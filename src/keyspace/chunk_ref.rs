@@ -19,7 +19,7 @@ pub struct ChunkAt {
 }
 
 /// A chunk of a list: where it is, and what of it is still in the list.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ChunkRef {
     /// The ordinal of physical index 0.
     pub(super) base: u64,
@@ -36,8 +36,7 @@ pub struct ChunkRef {
     /// Live physical indexes are `low..high` without the holes. Neither edge is ever a hole.
     pub(super) low: u32,
     pub(super) high: u32,
-    #[expect(clippy::box_collection, reason = "there is one for every chunk on disk, and few have holes")]
-    pub(super) holes: Option<Box<BTreeSet<u32>>>,
+    pub(super) holes: Option<Arc<BTreeSet<u32>>>,
     /// Bytes of all its items.
     pub(super) data_bytes: u32,
     /// Its number in the cold store.
@@ -49,11 +48,33 @@ pub struct ChunkRef {
     /// Up to which rule its items were looked at, and none of them is for a rule to take; 0 for not at all.
     pub(super) checked: u32,
     /// What it held when it went to the store.
-    pub(super) summary: Option<Box<Summary>>,
+    pub(super) summary: Option<Arc<Summary>>,
     pub(super) body: Option<Arc<Chunk>>,
 }
 
 impl ChunkRef {
+    /// Of a new chunk, all of whose items are live: closed, and in memory alone.
+    pub(super) fn of(base: u64, body: Chunk) -> ChunkRef {
+        ChunkRef {
+            base,
+            leftward: false,
+            open: false,
+            clean: false,
+            loading: false,
+            ahead: false,
+            low: 0,
+            high: body.len() as u32,
+            holes: None,
+            data_bytes: body.data_bytes() as u32,
+            id: None,
+            landed: false,
+            row: None,
+            checked: 0,
+            summary: None,
+            body: Some(Arc::new(body)),
+        }
+    }
+
     pub(super) fn live(&self) -> u64 {
         u64::from(self.high - self.low) - self.holes.as_ref().map_or(0, |holes| holes.len() as u64)
     }
@@ -94,8 +115,14 @@ impl ChunkRef {
         self.skip_holes();
     }
 
+    /// Takes an item in the middle out.
+    pub(super) fn punch(&mut self, physical: u32) {
+        Arc::make_mut(self.holes.get_or_insert_default()).insert(physical);
+    }
+
     pub(super) fn skip_holes(&mut self) {
         let Some(holes) = &mut self.holes else { return };
+        let holes = Arc::make_mut(holes);
         while self.low < self.high && holes.remove(&self.low) {
             self.low += 1;
         }
@@ -202,8 +229,7 @@ pub struct Piece {
     /// Live physical indexes, holes left out.
     low: u32,
     high: u32,
-    #[expect(clippy::box_collection, reason = "there is one for every chunk on disk, and few have holes")]
-    holes: Option<Box<BTreeSet<u32>>>,
+    holes: Option<Arc<BTreeSet<u32>>>,
     pub data_bytes: u32,
     id: Option<ChunkId>,
     pub body: Option<Arc<Chunk>>,
@@ -354,13 +380,13 @@ pub(super) fn decode_row(base: u64, row: &[u8]) -> Result<ChunkRef, Corrupt> {
         ahead: false,
         low,
         high,
-        holes: (!holes.is_empty()).then(|| Box::new(holes)),
+        holes: (!holes.is_empty()).then(|| Arc::new(holes)),
         data_bytes,
         id,
         landed: id.is_some(),
         row: Some(base),
         checked: 0,
-        summary: summary.map(Box::new),
+        summary: summary.map(Arc::new),
         body,
     })
 }

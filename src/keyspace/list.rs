@@ -3,7 +3,7 @@
 //! Every item has a stable **ordinal**, larger to the right. A pop moves a cursor in the end chunk, a removal in the middle
 //! leaves a hole; neither needs the chunk's bytes. Only LSET and LINSERT make chunks anew.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::job::Summary;
@@ -13,6 +13,8 @@ use super::chunk::Chunk;
 pub use super::chunk_ref::{ChunkAt, ChunkRef, ChunkView, Piece};
 use super::chunk_ref::{decode_row, encode_row, nth, piece};
 use super::layout::{self, Corrupt, Reader};
+pub use super::refs::Pieces;
+use super::refs::{At, Refs};
 
 /// The ordinal of the first item pushed to the right of a new list; the left end counts down from it.
 const ORDINAL_START: u64 = 1 << 63;
@@ -55,7 +57,7 @@ pub struct ListEvents {
 /// See the module.
 #[derive(Debug)]
 pub struct List {
-    refs: VecDeque<ChunkRef>,
+    refs: Refs,
     length: u64,
     /// The ordinals that the next push to the left and to the right get.
     next_left: u64,
@@ -64,7 +66,7 @@ pub struct List {
     rewrites: u64,
     /// The end last popped.
     pub popped: Option<Side>,
-    /// Memory of chunks and references.
+    /// Memory of chunks and references, without that of the blocks of these.
     memory_bytes: usize,
     /// How many chunks are not in memory.
     cold: usize,
@@ -80,7 +82,7 @@ pub struct List {
 impl Default for List {
     fn default() -> List {
         List {
-            refs: VecDeque::new(),
+            refs: Refs::default(),
             length: 0,
             next_left: ORDINAL_START - 1,
             next_right: ORDINAL_START,
@@ -108,7 +110,7 @@ impl List {
 
     /// What the list costs in memory.
     pub fn memory_bytes(&self) -> usize {
-        self.memory_bytes
+        self.memory_bytes + self.refs.memory_bytes()
     }
 
     /// Memory of chunks that were read ahead: as the account has it, and now. From here on the account has it.
@@ -137,7 +139,7 @@ impl List {
     /// The index from the left of a live ordinal.
     pub fn index_of(&self, ordinal: u64) -> Option<u64> {
         let (at, physical) = self.find(ordinal)?;
-        let before: u64 = self.refs.range(..at).map(ChunkRef::live).sum();
+        let before = self.refs.live_before(at);
         let chunk = &self.refs[at];
         let inside = (chunk.low..chunk.high)
             .filter(|other| !chunk.is_hole(*other) && chunk.ordinal(*other) < chunk.ordinal(physical))
@@ -162,37 +164,22 @@ impl List {
         self.refs[at].missing()
     }
 
-    /// The part of the list between two indexes from the left, both included; left to right.
-    pub fn pieces(&self, first: u64, last: u64) -> Vec<Piece> {
-        let mut pieces = Vec::new();
-        let mut start = 0;
-        for chunk in &self.refs {
-            let live = chunk.live();
-            if start > last {
-                break;
-            }
-            if start + live > first {
-                let skip_left = first.saturating_sub(start);
-                let skip_right = (start + live - 1).saturating_sub(last);
-                pieces.push(piece(chunk, skip_left, skip_right));
-            }
-            start += live;
-        }
-        pieces
+    /// The part of the list between two indexes from the left, both included, as it is now.
+    pub fn pieces(&self, first: u64, last: u64) -> Pieces {
+        self.refs.pieces(first, last)
     }
 
     /// The chunks with items behind `after`, or all of them, from a side on.
     pub fn chunks_from(&self, from: Side, after: Option<u64>) -> impl Iterator<Item = ChunkView<'_>> {
-        let count = self.refs.len();
-        let skipped = match (from, after) {
-            (_, None) => 0,
+        let start = match (from, after) {
+            (_, None) => self.refs.end(from),
             (Side::Left, Some(after)) => self.refs.partition_point(|chunk| chunk.span().1 <= after),
-            (Side::Right, Some(after)) => count - self.refs.partition_point(|chunk| chunk.span().0 < after),
+            (Side::Right, Some(after)) => match self.refs.partition_point(|chunk| chunk.span().0 < after) {
+                Some(at) => self.refs.next(at, Side::Right),
+                None => self.refs.end(Side::Right),
+            },
         };
-        (skipped..count).map(move |step| {
-            let at = if from == Side::Left { step } else { count - 1 - step };
-            ChunkView { chunk: &self.refs[at], from, after }
-        })
+        self.refs.from(start, from).map(move |at| ChunkView { chunk: &self.refs[at], from, after })
     }
 
     /// The item with an ordinal, if it is in the list and in memory.
@@ -214,17 +201,17 @@ impl List {
 
     /// Notes that a chunk was looked at with the rules up to `checked`; none that was not found any more.
     pub fn mark_checked(&mut self, base: u64, checked: u32) {
-        if let Ok(at) = self.refs.binary_search_by_key(&base, |chunk| chunk.base) {
-            self.refs[at].checked = checked;
+        if let Some(at) = self.refs.with_base(base) {
+            self.refs.edit(at).checked = checked;
         }
     }
 
     /// Keeps what a chunk holds, which was found out when it was stored.
-    pub fn summarize(&mut self, at: ChunkAt, summary: Box<Summary>) {
+    pub fn summarize(&mut self, at: ChunkAt, summary: Arc<Summary>) {
         let Some(index) = self.stored_at(at) else { return };
         self.memory_bytes += summary.memory_bytes();
         self.summaries_bytes += summary.memory_bytes();
-        let chunk = &mut self.refs[index];
+        let mut chunk = self.refs.edit(index);
         chunk.summary = Some(summary);
         chunk.clean = false;
     }
@@ -240,21 +227,22 @@ impl List {
         });
         if !fits {
             self.open_chunk(side, item.len(), chunk_bytes, events);
-            self.end_mut(side).expect("it was just opened").checked = checked;
         }
-        let chunk = self.end_mut(side).expect("a chunk with room was just made sure of");
-        chunk.checked = chunk.checked.min(checked);
+        let end = self.refs.end(side).expect("a chunk with room was just made sure of");
+        let mut chunk = self.refs.edit(end);
+        chunk.checked = if fits { chunk.checked.min(checked) } else { checked };
         let body = Arc::make_mut(chunk.body.as_mut().expect("an open chunk is in memory"));
         let before = body.memory_bytes();
         body.push(item);
-        let grown = body.memory_bytes() - before;
+        let (grown, count) = (body.memory_bytes() - before, body.len() as u32);
         // Ordinals are never used twice: what was popped at this end since the last push stays as holes.
-        for popped in chunk.high..body.len() as u32 - 1 {
-            chunk.holes.get_or_insert_default().insert(popped);
+        for popped in chunk.high..count - 1 {
+            chunk.punch(popped);
         }
-        chunk.high = body.len() as u32;
+        chunk.high = count;
         chunk.data_bytes += item.len() as u32;
         chunk.clean = false;
+        drop(chunk);
         self.memory_bytes += grown;
         self.length += 1;
         match side {
@@ -268,14 +256,14 @@ impl List {
         let mut left = count.min(self.length);
         self.length -= left;
         while left > 0 {
-            let chunk = self.end_mut(side).expect("the length says that there is an item");
-            let live = chunk.live();
+            let at = self.refs.end(side).expect("the length says that there is an item");
+            let live = self.refs[at].live();
             if live <= left {
                 left -= live;
-                let at = if side == Side::Left { 0 } else { self.refs.len() - 1 };
                 self.drop_ref(at, events);
                 continue;
             }
+            let mut chunk = self.refs.edit(at);
             for _ in 0..left {
                 chunk.shed(side);
             }
@@ -288,11 +276,13 @@ impl List {
         for ordinal in ordinals {
             let Some((at, physical)) = self.find(*ordinal) else { continue };
             self.length -= 1;
-            let chunk = &mut self.refs[at];
+            let mut chunk = self.refs.edit(at);
             chunk.clean = false;
-            chunk.holes.get_or_insert_default().insert(physical);
+            chunk.punch(physical);
             chunk.skip_holes();
-            if chunk.is_empty() {
+            let is_empty = chunk.is_empty();
+            drop(chunk);
+            if is_empty {
                 self.drop_ref(at, events);
             }
         }
@@ -343,8 +333,9 @@ impl List {
                 fresh.push(b"");
             }
         }
-        for index in at + 1..self.refs.len() {
-            let chunk = &mut self.refs[index];
+        let mut right = self.refs.next(at, Side::Left);
+        while let Some(other) = right {
+            let mut chunk = self.refs.edit(other);
             chunk.base += 1;
             chunk.clean = false;
             if let Some(row) = chunk.row.take() {
@@ -352,6 +343,8 @@ impl List {
                 events.born.extend(chunk.id);
                 self.dead_rows.push((row, chunk.id));
             }
+            drop(chunk);
+            right = self.refs.next(other, Side::Left);
         }
         self.next_right += 1;
         drop(items);
@@ -361,31 +354,28 @@ impl List {
 
     /// The chunks within `window_bytes` of an end that are not in memory and not on their way; marks them as on their way.
     pub fn prefetch(&mut self, side: Side, window_bytes: usize, wanted: &mut Vec<ChunkAt>) {
-        let count = self.refs.len();
         let mut bytes = 0;
-        for step in 0..count {
-            let chunk = &mut self.refs[if side == Side::Left { step } else { count - 1 - step }];
-            if let (false, Some(at)) = (chunk.loading, chunk.missing()) {
-                chunk.loading = true;
-                wanted.push(at);
-            }
+        let mut next = self.refs.end(side);
+        while let Some(at) = next.filter(|_| bytes < window_bytes) {
+            let chunk = &self.refs[at];
             bytes += chunk.data_bytes as usize;
-            if bytes >= window_bytes {
-                break;
+            if let (false, Some(missing)) = (chunk.loading, chunk.missing()) {
+                self.refs.edit(at).loading = true;
+                wanted.push(missing);
             }
+            next = self.refs.next(at, side);
         }
     }
 
     /// Tells whether a chunk lies within `window_bytes` of an end.
     pub fn is_near(&self, side: Side, window_bytes: usize, at: ChunkAt) -> bool {
-        let count = self.refs.len();
         let mut bytes = 0;
-        for step in 0..count {
-            let chunk = &self.refs[if side == Side::Left { step } else { count - 1 - step }];
+        for other in self.refs.from(self.refs.end(side), side) {
+            let chunk = &self.refs[other];
+            bytes += chunk.data_bytes as usize;
             if chunk.id == Some(at.id) {
                 return true;
             }
-            bytes += chunk.data_bytes as usize;
             if bytes >= window_bytes {
                 break;
             }
@@ -396,7 +386,7 @@ impl List {
     /// Puts a fetched chunk into its place, if the list still has it; tells whether it did.
     pub fn install(&mut self, at: ChunkAt, body: Arc<Chunk>) -> bool {
         let Some(index) = self.stored_at(at) else { return false };
-        let chunk = &mut self.refs[index];
+        let mut chunk = self.refs.edit(index);
         let ahead = std::mem::take(&mut chunk.loading);
         if chunk.body.is_some() || (body.len() as u32) < chunk.high {
             return chunk.body.is_some();
@@ -412,24 +402,24 @@ impl List {
     /// Forgets that a chunk was asked for.
     pub fn give_up_loading(&mut self, at: ChunkAt) {
         if let Some(index) = self.stored_at(at) {
-            self.refs[index].loading = false;
+            self.refs.edit(index).loading = false;
         }
     }
 
     /// Notes that the store holds a chunk; tells whether the list still has it.
     pub fn land(&mut self, at: ChunkAt) -> bool {
         let Some(index) = self.stored_at(at) else { return false };
-        self.refs[index].landed = true;
+        self.refs.edit(index).landed = true;
         true
     }
 
     /// Drops the memory of a chunk that the store holds; answers the bytes given back.
     pub fn evict(&mut self, at: ChunkAt) -> usize {
         let Some(index) = self.stored_at(at) else { return 0 };
-        let chunk = &mut self.refs[index];
-        if !chunk.landed {
+        if !self.refs[index].landed {
             return 0;
         }
+        let mut chunk = self.refs.edit(index);
         let Some(body) = chunk.body.take() else { return 0 };
         self.ahead_bytes -= chunk.ahead_bytes(&body);
         self.cold += 1;
@@ -437,23 +427,25 @@ impl List {
         body.memory_bytes()
     }
 
-    fn stored_at(&self, at: ChunkAt) -> Option<usize> {
-        let index = self.refs.binary_search_by_key(&at.base, |chunk| chunk.base).ok();
+    fn stored_at(&self, at: ChunkAt) -> Option<At> {
+        let is_it = |place: &At| self.refs[*place].id == Some(at.id);
         // An LSET or LINSERT may have moved it meanwhile.
-        index
-            .filter(|index| self.refs[*index].id == Some(at.id))
-            .or_else(|| self.refs.iter().position(|chunk| chunk.id == Some(at.id)))
+        self.refs
+            .with_base(at.base)
+            .filter(is_it)
+            .or_else(|| self.refs.from(self.refs.end(Side::Left), Side::Left).find(is_it))
     }
 
     /// Closes the chunk with this base and gives it a number in the store, unless it has one, is gone, or is too short
     /// to be worth it.
     pub fn spill(&mut self, base: u64, id: ChunkId) -> Option<Arc<Chunk>> {
-        let at = self.refs.binary_search_by_key(&base, |chunk| chunk.base).ok()?;
-        let chunk = &mut self.refs[at];
+        let at = self.refs.with_base(base)?;
+        let chunk = &self.refs[at];
         if chunk.id.is_some() || chunk.open {
             return None;
         }
         let body = chunk.body.clone()?;
+        let mut chunk = self.refs.edit(at);
         chunk.id = Some(id);
         chunk.clean = false;
         Some(body)
@@ -461,11 +453,13 @@ impl List {
 
     /// Closes all chunks that are not stored yet, so that the whole list can leave memory.
     pub fn close_all(&mut self, events: &mut ListEvents) {
-        for chunk in &mut self.refs {
-            if chunk.id.is_none() {
-                chunk.open = false;
-                events.sealed.push(chunk.base);
+        let mut next = self.refs.end(Side::Left);
+        while let Some(at) = next {
+            if self.refs[at].id.is_none() {
+                self.refs.edit(at).open = false;
+                events.sealed.push(self.refs[at].base);
             }
+            next = self.refs.next(at, Side::Left);
         }
     }
 
@@ -493,13 +487,10 @@ impl List {
         for (row, id) in self.dead_rows.drain(..) {
             delete(row, id);
         }
-        for chunk in &mut self.refs {
-            if !chunk.clean {
-                chunk.clean = true;
-                chunk.row = Some(chunk.base);
-                put(chunk.base, encode_row(chunk));
-            }
-        }
+        self.refs.clean(|chunk| {
+            chunk.row = Some(chunk.base);
+            put(chunk.base, encode_row(chunk));
+        });
     }
 
     /// Writes the list's own row: what its chunks do not say.
@@ -539,13 +530,13 @@ impl List {
         self.memory_bytes += chunk.memory_bytes();
         self.summaries_bytes += chunk.summary.as_ref().map_or(0, |summary| summary.memory_bytes());
         self.cold += usize::from(chunk.body.is_none());
-        self.refs.push_back(chunk);
+        self.refs.push(Side::Right, chunk);
         Ok(id)
     }
 
     /// Tells whether the rows add up to the length that the head states.
     pub fn adds_up(&self) -> bool {
-        self.refs.iter().map(ChunkRef::live).sum::<u64>() == self.length
+        self.refs.live() == self.length
     }
 
     /// Takes up to `count` chunks apart when the list has died: rows on disk with the chunk that each names, and stored
@@ -553,7 +544,8 @@ impl List {
     pub fn shrink(&mut self, count: usize, rows: &mut Vec<(u64, Option<ChunkId>)>, loose: &mut Vec<ChunkId>) -> bool {
         rows.append(&mut self.dead_rows);
         for _ in 0..count {
-            let Some(chunk) = self.refs.pop_back() else { return false };
+            let Some(at) = self.refs.end(Side::Right) else { return false };
+            let chunk = self.refs.remove(at);
             match (chunk.row, chunk.id) {
                 (Some(row), id) => rows.push((row, id)),
                 (None, Some(id)) => loose.push(id),
@@ -579,57 +571,33 @@ impl List {
     }
 
     fn end_ref(&self, side: Side) -> Option<&ChunkRef> {
-        match side {
-            Side::Left => self.refs.front(),
-            Side::Right => self.refs.back(),
-        }
-    }
-
-    fn end_mut(&mut self, side: Side) -> Option<&mut ChunkRef> {
-        match side {
-            Side::Left => self.refs.front_mut(),
-            Side::Right => self.refs.back_mut(),
-        }
+        self.refs.end(side).map(|at| &self.refs[at])
     }
 
     fn open_chunk(&mut self, side: Side, item_bytes: usize, chunk_bytes: usize, events: &mut ListEvents) {
         let mut capacity = 0;
-        if let Some(old) = self.end_mut(side)
-            && old.open
+        if let Some(at) = self.refs.end(side)
+            && self.refs[at].open
         {
+            let mut old = self.refs.edit(at);
             old.open = false;
             // A list that has filled a chunk will fill the next: it gets its memory at once.
             capacity = if old.data_bytes as usize * 2 > chunk_bytes { chunk_bytes.max(item_bytes) } else { 0 };
             events.sealed.push(old.base);
         }
         let body = Chunk::with_capacity(capacity);
-        let chunk = ChunkRef {
-            base: if side == Side::Left { self.next_left } else { self.next_right },
-            leftward: side == Side::Left,
-            open: true,
-            clean: false,
-            loading: false,
-            ahead: false,
-            low: 0,
-            high: 0,
-            holes: None,
-            data_bytes: 0,
-            id: None,
-            landed: false,
-            row: None,
-            checked: 0,
-            summary: None,
-            body: Some(Arc::new(body)),
-        };
+        let base = if side == Side::Left { self.next_left } else { self.next_right };
+        let chunk = ChunkRef { leftward: side == Side::Left, open: true, ..ChunkRef::of(base, body) };
         self.memory_bytes += chunk.memory_bytes();
-        match side {
-            Side::Left => self.refs.push_front(chunk),
-            Side::Right => self.refs.push_back(chunk),
-        }
+        self.refs.push(side, chunk);
     }
 
-    fn drop_ref(&mut self, at: usize, events: &mut ListEvents) {
-        let chunk = self.refs.remove(at).expect("the index was just found");
+    fn drop_ref(&mut self, at: At, events: &mut ListEvents) {
+        let chunk = self.refs.remove(at);
+        self.account_gone(&chunk, events);
+    }
+
+    fn account_gone(&mut self, chunk: &ChunkRef, events: &mut ListEvents) {
         self.memory_bytes -= chunk.memory_bytes();
         self.ahead_bytes -= chunk.body.as_ref().map_or(0, |body| chunk.ahead_bytes(body));
         self.cold -= usize::from(chunk.body.is_none());
@@ -644,10 +612,10 @@ impl List {
         }
     }
 
-    fn rebuild(&mut self, at: usize, events: &mut ListEvents, build: impl FnOnce(&ChunkRef, &Chunk) -> Chunk) {
-        let chunk = &mut self.refs[at];
+    fn rebuild(&mut self, at: At, events: &mut ListEvents, build: impl FnOnce(&ChunkRef, &Chunk) -> Chunk) {
+        let mut chunk = self.refs.edit(at);
         let body = chunk.body.take().expect("the chunk was fetched before it is changed");
-        let fresh = build(chunk, &body);
+        let fresh = build(&chunk, &body);
         self.ahead_bytes -= chunk.ahead_bytes(&body);
         chunk.ahead = false;
         self.memory_bytes = self.memory_bytes + fresh.memory_bytes() - body.memory_bytes();
@@ -672,59 +640,25 @@ impl List {
         }
     }
 
-    fn replace(&mut self, at: usize, base: u64, body: Chunk, holes: BTreeSet<u32>, events: &mut ListEvents) {
-        let chunk = ChunkRef {
-            base,
-            leftward: false,
-            open: false,
-            clean: false,
-            loading: false,
-            ahead: false,
-            low: 0,
-            high: body.len() as u32,
-            holes: (!holes.is_empty()).then(|| Box::new(holes)),
-            data_bytes: body.data_bytes() as u32,
-            id: None,
-            landed: false,
-            row: None,
-            checked: 0,
-            summary: None,
-            body: Some(Arc::new(body)),
-        };
+    fn replace(&mut self, at: At, base: u64, body: Chunk, holes: BTreeSet<u32>, events: &mut ListEvents) {
+        let holes = (!holes.is_empty()).then(|| Arc::new(holes));
+        let chunk = ChunkRef { holes, ..ChunkRef::of(base, body) };
         self.memory_bytes += chunk.memory_bytes();
         events.sealed.push(base);
-        self.refs.insert(at, chunk);
-        self.drop_ref(at + 1, events);
+        let old = self.refs.replace(at, chunk);
+        self.account_gone(&old, events);
     }
 
-    fn locate(&self, index: u64) -> Option<(usize, u32)> {
-        if index >= self.length {
-            return None;
-        }
-        let from_right = self.length - 1 - index;
-        if from_right < index {
-            return self.locate_from(Side::Right, from_right);
-        }
-        self.locate_from(Side::Left, index)
+    fn locate(&self, index: u64) -> Option<(At, u32)> {
+        let from_right = self.length.checked_sub(index)?.checked_sub(1)?;
+        let (side, skip) = if from_right < index { (Side::Right, from_right) } else { (Side::Left, index) };
+        let (at, skip) = self.refs.locate(side, skip)?;
+        Some((at, nth(&self.refs[at], side, skip)))
     }
 
-    fn locate_from(&self, side: Side, mut skip: u64) -> Option<(usize, u32)> {
-        let count = self.refs.len();
-        for step in 0..count {
-            let at = if side == Side::Left { step } else { count - 1 - step };
-            let chunk = &self.refs[at];
-            let live = chunk.live();
-            if skip < live {
-                return Some((at, nth(chunk, side, skip)));
-            }
-            skip -= live;
-        }
-        None
-    }
-
-    fn find(&self, ordinal: u64) -> Option<(usize, u32)> {
-        let at = self.refs.partition_point(|chunk| chunk.span().1 < ordinal);
-        let physical = self.refs.get(at)?.physical(ordinal)?;
+    fn find(&self, ordinal: u64) -> Option<(At, u32)> {
+        let at = self.refs.partition_point(|chunk| chunk.span().1 < ordinal)?;
+        let physical = self.refs[at].physical(ordinal)?;
         Some((at, physical))
     }
 }

@@ -123,7 +123,7 @@ pub struct SpilledChunk {
     pub body: Arc<Chunk>,
     /// Its items are jobs, and whoever stores them says what jobs they are.
     pub holds_jobs: bool,
-    pub summary: Option<Box<Summary>>,
+    pub summary: Option<Arc<Summary>>,
 }
 
 /// Which batches of chunks are still needed.

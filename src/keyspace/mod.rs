@@ -18,6 +18,7 @@ mod objects;
 mod ordered;
 pub mod queue;
 pub mod recovery;
+mod refs;
 pub mod save;
 #[cfg(test)]
 mod tests;
@@ -34,7 +35,7 @@ pub use self::counts::Counts;
 pub use self::effect::{Effect, Miss, Missing, ObjectId};
 pub use self::fields::{Fields, hash64};
 pub use self::handback::{Disk, Handbacks, Leaving};
-pub use self::list::{ChunkView, List, Piece, Side};
+pub use self::list::{ChunkView, List, Piece, Pieces, Side};
 pub use self::memory::{Budget, Memory, Spill, SpilledChunk};
 pub use self::objects::{Object, Slot};
 pub use self::queue::{JobCounts, Queue, QueueId, QueueTable};

@@ -410,7 +410,7 @@ impl World {
                 return Ok(Some(Told::Set(keys.set(slot).iter().map(|(member, ())| member.to_vec()).collect())));
             }
             let list = keys.list(slot);
-            let pieces = list.pieces(0, list.len() - 1);
+            let pieces: Vec<Piece> = list.pieces(0, list.len() - 1).collect();
             let missing: Vec<_> = pieces.iter().filter_map(Piece::missing).map(|at| keys.chunk_ref(slot, at)).collect();
             if !missing.is_empty() {
                 return Err(Miss::Fetch(missing));

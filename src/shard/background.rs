@@ -283,7 +283,7 @@ fn summarize(spill: &mut Spill) {
     for chunk in spill.chunks.iter_mut().filter(|chunk| chunk.holds_jobs) {
         let body = &chunk.body;
         let items = (0..body.len() as u32).map(|index| body.item(index));
-        chunk.summary = Some(Box::new(Summary::of(items)));
+        chunk.summary = Some(Summary::of(items).into());
     }
 }
 

@@ -135,7 +135,7 @@ fn string(value: &[u8]) -> &'static str {
 }
 
 fn list(list: &List) -> &'static str {
-    let bytes: u64 = list.pieces(0, list.len() - 1).iter().map(|piece| u64::from(piece.data_bytes)).sum();
+    let bytes = list.pieces(0, list.len() - 1).data_bytes(LIST_BYTES_MAX);
     if bytes <= LIST_BYTES_MAX { "listpack" } else { "quicklist" }
 }
 

@@ -232,7 +232,7 @@ impl Copy {
 fn copy_list(context: &mut Context, source: Slot, copy: Copy) -> Outcome {
     let last = context.keys.list(source).len() - 1;
     let pieces = context.keys.list(source).pieces(0, last);
-    check_value(context, pieces.iter().map(|piece| piece.data_bytes as usize).sum())?;
+    check_value(context, pieces.data_bytes(context.host.settings().value_bytes_max()) as usize)?;
     scan_list(context, source, (0, last), Side::Left, CopyList { copy, items: Vec::new() })
 }
 

@@ -192,9 +192,8 @@ fn sort_list(context: &mut Context, slot: Slot, options: Options) -> Outcome {
     let backward = options.is_unsorted() && options.descending;
     let (from, span) =
         if backward { (Side::Right, (len - 1 - last, len - 1 - first)) } else { (Side::Left, (first, last)) };
-    let bytes: usize =
-        context.keys.list(slot).pieces(span.0, span.1).iter().map(|piece| piece.data_bytes as usize).sum();
-    check_value(context, bytes)?;
+    let pieces = context.keys.list(slot).pieces(span.0, span.1);
+    check_value(context, pieces.data_bytes(context.host.settings().value_bytes_max()) as usize)?;
     scan_list(context, slot, span, from, Collect { options, elements: Vec::new() })
 }
 

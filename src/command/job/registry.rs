@@ -85,7 +85,7 @@ pub fn changes(context: &mut Context, count: u64) -> Result<Vec<Value>, Stop> {
     in_system(context, |context| {
         let Some(slot) = context.keys.find_kind(&log_key(database), Kind::List)? else { return Ok(Vec::new()) };
         let list = context.keys.list(slot);
-        let pieces = list.pieces(list.len().saturating_sub(count), list.len() - 1);
+        let pieces: Vec<_> = list.pieces(list.len().saturating_sub(count), list.len() - 1).collect();
         let missing: Vec<_> =
             pieces.iter().filter_map(|piece| piece.missing()).map(|at| context.keys.chunk_ref(slot, at)).collect();
         if !missing.is_empty() {

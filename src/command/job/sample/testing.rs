@@ -35,7 +35,7 @@ pub fn summarize(bench: &mut Bench) {
     while let Some(mut save) = bench.keys.capture(last, u64::MAX, 1 << 20) {
         for chunk in save.spills.iter_mut().flat_map(|spill| &mut spill.chunks) {
             let items = (0..chunk.body.len() as u32).map(|index| chunk.body.item(index));
-            chunk.summary = Some(Box::new(Summary::of(items)));
+            chunk.summary = Some(Summary::of(items).into());
         }
         bench.keys.committed(save);
     }
