@@ -12,7 +12,7 @@ use super::layout::{self, Corrupt, Reader};
 use super::list::Side;
 
 /// A chunk of a list as others name it: the base finds it fast, the number proves that it is still the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChunkAt {
     pub base: u64,
     pub id: ChunkId,

@@ -343,7 +343,7 @@ fn repeated<'a, T>(
 }
 
 /// Data that a command met and that is not in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Missing {
     /// A chunk of a list.
     Chunk { object: ObjectId, slot: Slot, at: ChunkAt },

@@ -194,8 +194,9 @@ pub fn pick(context: &mut Context, slot: Slot, side: Side, count: u64) -> Result
         context.jobs.sweep(id);
     }
     // Nothing has been written, so what is still wanted can be brought in and the pop run again.
-    if let Some(at) = found.missing {
-        return Err(context.keys.missing_chunk(slot, at).into());
+    if !found.missing.is_empty() {
+        let missing = found.missing.into_iter().map(|at| context.keys.chunk_ref(slot, at));
+        return Err(Stop::Fetch(missing.collect()));
     }
     if !found.items.is_empty() {
         let plain = found.prefix.is_none() && found.adjacent;
@@ -252,7 +253,8 @@ struct Found {
     known: Option<Held>,
     /// There is nothing between the items.
     adjacent: bool,
-    missing: Option<ChunkAt>,
+    /// The chunks that have to be there first: no more than it takes for all that is wanted.
+    missing: Vec<ChunkAt>,
     /// A job was passed over that a rule wants out.
     met_taken: bool,
     /// The limit ended the search before the list did.
@@ -276,7 +278,8 @@ impl Search<'_> {
 
     /// Walks until it is done, or until it meets what is known to be held: then answers where to go on.
     fn walk(&mut self, list: &List, after: Option<u64>, found: &mut Found) -> Option<u64> {
-        for chunk in list.chunks_from(self.side, after) {
+        let mut chunks = list.chunks_from(self.side, after);
+        while let Some(chunk) = chunks.next() {
             if let Some(held) = self.known.take_if(|held| !is_before(self.side, chunk.last(), held.outer)) {
                 // The known interval begins in this chunk: only what is outside of it is looked at.
                 if self.walk_chunk(chunk, Some(held), found) {
@@ -304,6 +307,9 @@ impl Search<'_> {
                 continue;
             }
             if self.walk_chunk(chunk, None, found) {
+                if !found.missing.is_empty() {
+                    self.name_more(chunk.live(), chunks, found);
+                }
                 return None;
             }
         }
@@ -313,7 +319,7 @@ impl Search<'_> {
     /// Looks at a chunk's items, those outside of an interval only; tells whether the search is over.
     fn walk_chunk(&mut self, chunk: ChunkView, until: Option<Held>, found: &mut Found) -> bool {
         if let Some(at) = chunk.missing() {
-            found.missing = Some(at);
+            found.missing.push(at);
             return true;
         }
         let checked = self.is_checked(chunk.checked());
@@ -345,6 +351,19 @@ impl Search<'_> {
             }
         }
         false
+    }
+
+    /// Names the chunks behind a missing one that are wanted too if every job in them may go.
+    fn name_more<'a>(&self, live: u64, chunks: impl Iterator<Item = ChunkView<'a>>, found: &mut Found) {
+        let wanted = (self.wanted - found.items.len()).min(self.left) as u64;
+        let mut jobs = live;
+        for chunk in chunks {
+            if jobs >= wanted {
+                return;
+            }
+            jobs += chunk.live();
+            found.missing.extend(chunk.missing());
+        }
     }
 
     fn is_checked(&self, checked: u32) -> bool {

@@ -60,12 +60,25 @@ fn blackhole(name: &Bytes, words: &[Bytes], made: Made) -> Result<(Rule, Manner)
 fn pause(words: &[Bytes], made: Made) -> Result<(Rule, Manner), Error> {
     let mut draft = Draft::default();
     let mut predicate = vec![Bytes::from_static(b"QUEUE"), words[0].clone()];
-    let narrowed = words[1..].first().is_some_and(|word| is(word, "class") || is(word, "tenant"));
-    if !narrowed {
+    let mut at = 1;
+    while at < words.len() {
+        at += match draft.option(&words[at..], &["FOR", "NAME"])? {
+            Some(used) => used,
+            None if is(&words[at], "class") || is(&words[at], "tenant") => {
+                predicate.extend(words[at..].iter().take(2).cloned());
+                2
+            }
+            None => {
+                let word = text(&words[at]);
+                let known = "CLASS, TENANT, FOR, NAME, COMMENT and REPLACE";
+                return Err(Error::new(format!("ERR '{word}' is no part of a pause; there are {known}")));
+            }
+        };
+    }
+    if predicate.len() == 2 {
         predicate.push(Bytes::from_static(b"ALL"));
     }
-    predicate.extend_from_slice(&words[1..]);
-    let predicate = draft.read(&predicate, made.at_ms, &["FOR", "NAME"])?;
+    let predicate = draft.read(&predicate, made.at_ms, &[])?;
     let name = match draft.name.take() {
         Some(name) => checked_name(&name)?,
         None => target(&predicate),

@@ -132,6 +132,37 @@ fn check_counts_as_empty(client: &mut Client, rule: &str) {
 }
 
 #[test]
+fn a_script_and_a_transaction_get_the_first_job_that_may_go_from_far_behind_others_on_disk() {
+    const HELD: usize = 200;
+    for (profile, popped) in [("ordinary", "1"), ("tiny", "1"), ("tiny", "60")] {
+        let Some(mut server) = start(&["--profile", profile]) else { return };
+        let mut client = server.client();
+        sure(&mut client, "JOB.PAUSE queue:a CLASS ImportJob");
+        for number in 0..HELD {
+            client.must(&["LPUSH", A, &sidekiq("ImportJob", number, 1)]);
+        }
+        for number in HELD..2 * HELD {
+            client.must(&["LPUSH", A, &sidekiq("ExportJob", number, 1)]);
+        }
+        server.kill9();
+        server.start();
+        let mut client = server.client();
+        let count: usize = popped.parse().expect("a number");
+        let expected: Vec<String> = (HELD..).take(3 * count).map(|number| sidekiq("ExportJob", number, 1)).collect();
+        let mut got = Vec::new();
+        let script = "redis.call('SET', 'written', '1') return redis.call('RPOP', KEYS[1], ARGV[1])";
+        got.extend(client.must(&["EVAL", script, "1", A, popped]).into_items());
+        client.line("MULTI");
+        client.line("SET written 2");
+        client.line(&format!("RPOP queue:a {popped}"));
+        got.extend(client.line("EXEC").into_items().remove(1).into_items());
+        let script = "return redis.call('RPOP', KEYS[1], ARGV[1])";
+        got.extend(client.must(&["EVAL", script, "1", A, popped]).into_items());
+        assert_eq!(got.iter().map(Value::text).collect::<Vec<_>>(), expected, "{profile}");
+    }
+}
+
+#[test]
 fn a_paused_class_or_tenant_leaves_the_way_free_for_others_in_order() {
     let Some(server) = start(&[]) else { return };
     let mut client = server.client();

@@ -94,6 +94,8 @@ fn a_bad_argument_is_named_and_makes_no_rule() {
         ("JOB.BLACKHOLE DEL x", "x"),
         ("JOB.BLACKHOLE RESTORE x", "x"),
         ("JOB.RESUME queue:x", "queue:x"),
+        ("JOB.PAUSE queue:x ARG customer_id=1", "'ARG' is no part of a pause"),
+        ("JOB.PAUSE queue:x FOR 5m CLASS", "CLASS"),
         ("JOB.CONFIG LOAD nonsense", "line 1"),
     ] {
         let text = refused(&mut client, line);
@@ -108,7 +110,7 @@ fn rules_live_through_flushdb_and_flushall_and_a_restart() {
     let Some(mut server) = start(&["--profile", "tiny"]) else { return };
     let mut client = server.client();
     sure(&mut client, "JOB.BLACKHOLE ADD imp CLASS ImportJob COMMENT \"bad deploy\"");
-    sure(&mut client, "JOB.PAUSE queue:a CLASS ExportJob");
+    sure(&mut client, "JOB.PAUSE queue:a FOR 1h CLASS ExportJob");
     for line in ["FLUSHDB", "FLUSHALL", "FLUSHDB ASYNC"] {
         sure(&mut client, line);
         client.must(&["LPUSH", "queue:a", &sidekiq("ImportJob", 1, 1), &sidekiq("ExportJob", 2, 1)]);
