@@ -150,6 +150,16 @@ impl QueueRules {
         })
     }
 
+    /// The rule that takes a job out, which was there before the rules, if only some of them are still in force.
+    pub fn take_by(&self, payload: &[u8], now_ms: u64, in_force: impl Fn(&Taking) -> bool) -> Option<usize> {
+        let job = Job::new(payload);
+        self.taking.iter().position(|taking| {
+            in_force(taking)
+                && taking.predicate.matches(&self.key, &job, now_ms, taking.made_ms)
+                && taking.samples(&job)
+        })
+    }
+
     /// Tells whether no job that a summary speaks of may be delivered; only what is sure counts.
     pub fn none_may_go(&self, summary: &Summary, checked: bool) -> bool {
         if self.paused.is_some() {

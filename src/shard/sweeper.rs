@@ -96,6 +96,8 @@ struct Sweep {
     unlooked: u64,
     /// It has asked about everything.
     over: bool,
+    /// Some jobs could not be read or put away.
+    left_some: bool,
     /// What was asked, oldest first: the token, and the jobs in it.
     asked: VecDeque<u64>,
     seen: VecDeque<Seen>,
@@ -305,6 +307,10 @@ impl Shard {
         let took = self.take_seen(now, &mut active);
         if active.over && active.asked.is_empty() && active.seen.is_empty() {
             let (id, epoch) = (active.queue, active.rules.epoch);
+            if active.left_some {
+                // Pops pass over what is for a rule, and have the queue swept again when they meet some.
+                return true;
+            }
             let noted = self.with_context(now, active.database, |context| {
                 active.rules.all_taking().iter().try_for_each(|taking| {
                     match sweep::was_swept(context, taking, &active.rules.key) {
@@ -366,6 +372,7 @@ impl Shard {
                 cursor: None,
                 unlooked: context.jobs.state(id).map_or(0, |state| state.unlooked),
                 over: false,
+                left_some: false,
                 asked: VecDeque::new(),
                 seen: VecDeque::new(),
             };
@@ -444,6 +451,7 @@ impl Shard {
                 Some(active) if active.asked.front() == Some(&answer.token) => {
                     active.asked.pop_front();
                     if let Some(reason) = answer.failed {
+                        active.left_some = true;
                         error!(%reason, "part of a queue cannot be read and is not swept");
                     }
                     active.seen.extend(answer.chunks);
@@ -474,7 +482,10 @@ impl Shard {
                     self.fetch_for_step(missing);
                     return false;
                 }
-                Err(stop) => error!(?stop, "jobs that a rule takes cannot be put away and stay in their queue"),
+                Err(stop) => {
+                    active.left_some = true;
+                    error!(?stop, "jobs that a rule takes cannot be put away and stay in their queue");
+                }
             }
             bytes += size;
             chunks += 1;

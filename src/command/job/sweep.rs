@@ -9,7 +9,7 @@ use super::look::Seen;
 use crate::command::{Context, Stop};
 
 /// Takes the jobs out of a queue that were found in one chunk, as one frame; answers how many it took. What is no longer
-/// there was popped meanwhile, and a rule that is gone takes nothing.
+/// there was popped meanwhile, and what a rule would have taken that is gone is for the next one that takes it.
 pub fn take_out(
     context: &mut Context,
     (slot, object): (Slot, ObjectId),
@@ -21,24 +21,26 @@ pub fn take_out(
         return Ok(0);
     }
     let (database, key) = (context.keys.object(slot).database, context.keys.object(slot).key.clone());
-    let in_force = |index: usize| {
-        let taking = rules.taking(index);
-        context
-            .jobs
-            .rules
-            .find(database, "blackhole", &taking.name)
-            .is_some_and(|rule| rule.revision == taking.revision)
+    let in_force = |taking: &Taking| {
+        let rule = context.jobs.rules.find(database, "blackhole", &taking.name);
+        rule.is_some_and(|rule| rule.revision == taking.revision)
     };
+    let all_in_force: Vec<bool> = rules.all_taking().iter().map(in_force).collect();
     let list = context.keys.list(slot);
-    let taken: Vec<_> =
-        seen.taken.iter().filter(|(ordinal, index, _)| list.contains(*ordinal) && in_force(*index)).collect();
-    if taken.is_empty() {
+    let now_ms = context.keys.now_ms();
+    let mut caught = Caught::new(&key, Kind::List, Place::Sweep);
+    let mut ordinals = Vec::new();
+    for (ordinal, first, item) in seen.taken.iter().filter(|(ordinal, ..)| list.contains(*ordinal)) {
+        let by = if all_in_force[*first] { Some(*first) } else { rules.take_by(item, now_ms, in_force) };
+        if let Some(index) = by {
+            caught.add(rules.taking(index), item, 0.0);
+            ordinals.push(*ordinal);
+        }
+    }
+    if ordinals.is_empty() {
         return Ok(0);
     }
-    let mut caught = Caught::new(&key, Kind::List, Place::Sweep);
-    taken.iter().for_each(|(_, index, item)| caught.add(rules.taking(*index), item, 0.0));
     caught.prepare(context)?;
-    let ordinals: Vec<u64> = taken.iter().map(|(ordinal, ..)| *ordinal).collect();
     context.keys.banish(slot, &ordinals)?;
     caught.apply(context, side)?;
     Ok(ordinals.len() as u64)

@@ -125,6 +125,28 @@ fn a_rule_that_is_ended_or_replaced_in_the_middle_of_its_sweep_takes_nothing_any
 }
 
 #[test]
+fn where_a_rule_is_ended_in_the_middle_of_its_sweep_the_next_one_takes_what_it_did_not() {
+    const JOBS: usize = 40_000;
+    let Some(server) = start(&[]) else { return };
+    let mut client = server.client();
+    for first in (0..JOBS).step_by(200) {
+        let jobs = (first..first + 200).map(|number| sidekiq("ImportJob", number, 1));
+        client.must(&["LPUSH".to_owned(), "elsewhere".to_owned()].into_iter().chain(jobs).collect::<Vec<_>>());
+    }
+    sure(&mut client, "JOB.BLACKHOLE ADD imp CLASS ImportJob");
+    sure(&mut client, "JOB.BLACKHOLE ADD wide CLASS Imp*");
+    sure(&mut client, "RENAME elsewhere queue:a");
+    assert!(client.must(&["RPOP", A]).is_nil(), "all of them are for a rule to take");
+    super::wait_until("the sweep has begun", || client.must(&["LLEN", QUARANTINE]).integer() > 0);
+    sure(&mut client, "JOB.BLACKHOLE DEL imp");
+    wait_until_swept(&mut client, "wide");
+    let taken = client.must(&["LLEN", QUARANTINE]).integer();
+    println!("the first rule took {taken} of {JOBS} jobs");
+    assert!(client.must(&["RPOP", A]).is_nil(), "a job is handed out that a rule takes");
+    assert_eq!(client.line("LLEN job:quarantine:wide:queue:a").integer() + taken, JOBS as i64);
+}
+
+#[test]
 fn a_sample_takes_always_the_same_jobs() {
     let Some(server) = start(&[]) else { return };
     let mut client = server.client();
