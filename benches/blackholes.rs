@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench blackholes` measures everything; `cargo bench --bench blackholes -- --jobs 1000000 --layouts
 //! spread,solid --rounds 3 --maxmemory 64mb --parts backlog` a part (the parts are backlog, million and redis).
-//! `--assert` also fails where a row of issue 4 does not hold; what must be right to the job is asserted always. Tables
+//! `--assert` also fails where a claim does not hold; what must be right to the job is asserted always. Tables
 //! go to the standard output, progress to the standard error.
 //!
 //! The backlog's jobs are all different, follow from their numbers, and are pushed in that order. So it is known which of

@@ -7,7 +7,8 @@ use crate::harness::Value;
 use crate::jobs::{ABSENT_CUSTOMER, CUSTOMERS, Kind};
 use crate::options::Options;
 use crate::report::{Heading, Report, Spread, grouped};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 const LOOKING: Heading = Heading {
     title: "What is in there, asked on the full backlog (ms at the client: median, least and most).",
@@ -15,6 +16,7 @@ const LOOKING: Heading = Heading {
 };
 
 const DRYRUN_MS_MAX: f64 = 50.0;
+const COUNT_WAIT_MAX: Duration = Duration::from_secs(600);
 const STATS_MS_MAX: f64 = 50.0;
 const INSPECT_MS_MAX: f64 = 200.0;
 const ADD_MS_MAX: f64 = 1.0;
@@ -27,6 +29,7 @@ const HALF_WIDTH_MAX: f64 = 0.5;
 pub fn measure(backlog: &mut Backlog, options: &Options, report: &mut Report) {
     dry_run(backlog, options, report, CUSTOMERS[0]);
     dry_run(backlog, options, report, ABSENT_CUSTOMER);
+    count(backlog, report);
     stats(backlog, options, report);
     inspect(backlog, options, report);
     add(backlog, options, report);
@@ -89,6 +92,36 @@ fn dry_run(backlog: &mut Backlog, options: &Options, report: &mut Report, custom
             widest <= HALF_WIDTH_MAX,
         );
     }
+}
+
+/// Counts to the job, behind the reply.
+fn count(backlog: &mut Backlog, report: &mut Report) {
+    let layout = backlog.layout.name();
+    let truth = backlog.jobs.count_of(Kind::bad(CUSTOMERS[0]));
+    let mut words = ["JOB.BLACKHOLE", "ADD", "dry"].map(String::from).to_vec();
+    words.extend(Kind::bad(CUSTOMERS[0]).predicate());
+    words.extend(["DRYRUN", "EXACT"].map(String::from));
+    forget_turns(&mut backlog.control);
+    let began = Instant::now();
+    ask(&mut backlog.control, &words);
+    let told = loop {
+        let info = ask(&mut backlog.control, &["JOB.BLACKHOLE", "INFO", "dry"]);
+        let count = field(&info, "count");
+        if number(field(count, "counting")) == 0.0 {
+            break count.clone();
+        }
+        assert!(began.elapsed() < COUNT_WAIT_MAX, "the count does not end: {count:?}");
+        thread::sleep(Duration::from_millis(5));
+    };
+    let ms = began.elapsed().as_secs_f64() * 1e3;
+    let turn = longest_turn_ms(&mut backlog.control);
+    assert_eq!(number(field(&told, "matched")), truth as f64, "{told:?}");
+    assert_eq!(number(field(&told, "passed")), backlog.pushed as f64, "{told:?}");
+    let mut cells = vec![layout.to_owned(), "DRYRUN EXACT, counted".to_owned(), format!("{ms:.0}")];
+    cells.extend([grouped(number(field(&told, "matched")) as u64), grouped(truth), "–".to_owned(), "–".to_owned()]);
+    cells.push(shown_ms(turn));
+    report.row(&LOOKING, cells);
+    claim_turn(report, layout, "DRYRUN EXACT", turn);
 }
 
 fn stats(backlog: &mut Backlog, options: &Options, report: &mut Report) {

@@ -10,7 +10,7 @@ pub struct Options {
     pub layouts: Vec<Layout>,
     pub rounds: usize,
     pub parts: Vec<String>,
-    /// Whether rows of the issue that do not hold are an error.
+    /// Whether claims that do not hold are an error.
     pub asserted: bool,
     maxmemory: String,
     profile: Option<String>,
@@ -85,7 +85,7 @@ impl Options {
         self.jobs / 50
     }
 
-    /// How many bad jobs stand at the pop end where the issue says a million.
+    /// How many bad jobs stand at the pop end in the part that is called a million.
     pub fn bad_jobs(&self) -> u64 {
         self.jobs.min(1_000_000)
     }

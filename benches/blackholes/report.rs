@@ -1,4 +1,4 @@
-//! What the benchmark prints: tables for the README, and which rows of the issue hold.
+//! What the benchmark prints: tables for the README, and which of the claims hold.
 
 use crate::harness;
 
@@ -9,7 +9,7 @@ pub struct Heading {
     pub columns: &'static [&'static str],
 }
 
-/// One row of the issue, as it was measured.
+/// One thing that is asked for, as it was measured.
 struct Claim {
     row: String,
     measured: String,
@@ -44,7 +44,7 @@ impl Report {
         }
     }
 
-    /// Notes whether a row of the issue holds.
+    /// Notes whether a claim holds.
     pub fn claim(
         &mut self,
         row: impl Into<String>,
@@ -63,7 +63,7 @@ impl Report {
         if self.claims.is_empty() {
             return;
         }
-        println!("\nWhat issue 4 asks for:\n");
+        println!("\nWhat is asked for:\n");
         let rows = self.claims.iter().map(|claim| {
             let holds = if claim.holds { "yes" } else { "NO" };
             vec![claim.row.clone(), claim.measured.clone(), claim.asked.clone(), holds.to_owned()]
@@ -71,12 +71,12 @@ impl Report {
         print_table(&["row", "measured", "asked", "holds"], &rows.collect::<Vec<_>>());
     }
 
-    /// Panics, naming them, if rows do not hold.
+    /// Panics, naming them, if claims do not hold.
     pub fn assert_claims(&self) {
         let failed = self.claims.iter().filter(|claim| !claim.holds);
         let lines = failed.map(|claim| format!("{}: {} instead of {}", claim.row, claim.measured, claim.asked));
         let lines = lines.collect::<Vec<_>>();
-        assert!(lines.is_empty(), "rows of issue 4 that do not hold:\n{}", lines.join("\n"));
+        assert!(lines.is_empty(), "claims that do not hold:\n{}", lines.join("\n"));
     }
 }
 

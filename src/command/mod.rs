@@ -57,6 +57,8 @@ use crate::script::Engine;
 use crate::session::{ClientId, Session};
 use crate::settings::Settings;
 
+use self::job::count::Count;
+
 pub use declare::{Command, Flag, Group, Keys};
 pub use document::{documentation, examples};
 pub use room::{FULL_OF_KEYS, disk_is_low, is_served_from_reserve, may_fill_keys, may_need_room};
@@ -185,6 +187,10 @@ pub trait Host {
     fn load_chunk(&mut self, object: ObjectId, at: ChunkAt) -> Result<Arc<Chunk>, Error>;
     /// How far the sweeper has come with a rule.
     fn sweep_of(&self, database: usize, rule: u64) -> SweepState;
+    /// Goes on with a count behind the reply, in the place of one of the same name.
+    fn begin_count(&mut self, count: Count);
+    /// The count that was begun for a rule of this name, as far as it has come.
+    fn count_of(&self, database: usize, name: &str) -> Option<&Count>;
     /// Stops the server after this turn.
     fn shut_down(&mut self);
     /// Sleeps inside the turn: DEBUG SLEEP.

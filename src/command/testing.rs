@@ -21,6 +21,7 @@ use crate::script::Engine;
 use crate::session::{ClientId, Peer, Session};
 use crate::settings::{Profile, Settings};
 
+use super::job::count::Count;
 use super::testing_disk::Disk;
 use crate::glob;
 
@@ -128,6 +129,7 @@ pub struct FakeHost {
     /// In the order of their numbers.
     pub others: Vec<Session>,
     pub killed: Vec<ClientId>,
+    pub counts: Vec<Count>,
     pub unblocked: Vec<(ClientId, bool)>,
     pub stopped: bool,
     pub slept: Duration,
@@ -145,6 +147,7 @@ impl FakeHost {
             interrupts: false,
             others: Vec::new(),
             killed: Vec::new(),
+            counts: Vec::new(),
             unblocked: Vec::new(),
             stopped: false,
             slept: Duration::ZERO,
@@ -235,6 +238,14 @@ impl Host for FakeHost {
 
     fn sweep_of(&self, _database: usize, _rule: u64) -> SweepState {
         SweepState::default()
+    }
+
+    fn begin_count(&mut self, count: Count) {
+        self.counts.push(count);
+    }
+
+    fn count_of(&self, database: usize, name: &str) -> Option<&Count> {
+        self.counts.iter().rfind(|count| count.database == database && count.rule.name == name)
     }
 
     fn shut_down(&mut self) {

@@ -81,9 +81,9 @@ impl QueueRules {
         QueueRules { key: key.into(), version, epoch, paused, timed, taking, matcher, holding }
     }
 
-    /// One taking rule alone, to be asked about jobs of any queue.
-    pub fn for_one(rule: &Rule) -> QueueRules {
-        QueueRules::new(b"", std::iter::once(rule), 0, 0, false)
+    /// One rule alone, to be asked about jobs of a queue, or by [`takes_from`](Self::takes_from) about those of any.
+    pub fn for_one(queue: &[u8], rule: &Rule) -> QueueRules {
+        QueueRules::new(queue, std::iter::once(rule), 0, 0, false)
     }
 
     /// Tells whether the first taking rule takes a job of some queue, which was there before the rule.

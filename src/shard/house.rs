@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock::Clock;
+use crate::command::job::count::Count;
 use crate::command::{Host, SweepState};
 use crate::keyspace::chunk::Chunk;
 use crate::keyspace::list::ChunkAt;
@@ -273,6 +274,14 @@ impl Host for House {
 
     fn sweep_of(&self, database: usize, rule: u64) -> SweepState {
         self.sweeper.state(database, rule)
+    }
+
+    fn begin_count(&mut self, count: Count) {
+        self.sweeper.begin_count(count);
+    }
+
+    fn count_of(&self, database: usize, name: &str) -> Option<&Count> {
+        self.sweeper.count_of(database, name)
     }
 
     fn shut_down(&mut self) {

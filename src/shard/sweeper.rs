@@ -15,7 +15,8 @@ use std::time::Duration;
 use tracing::{error, info};
 
 use crate::clock::Now;
-use crate::command::job::look::{Answer, Question, Seen, Want};
+use crate::command::job::count::{self, Count};
+use crate::command::job::look::{Answer, PIECES_BYTES_MAX, PIECES_MAX, Question, Seen, Want};
 use crate::command::job::task::{Progress, Task};
 use crate::command::job::{end_expired, serve, sweep};
 use crate::command::{Context, Stop, SweepState, Within};
@@ -31,10 +32,10 @@ use super::{Shard, Sockets};
 const CHECKS_A_TURN: u32 = 256;
 /// Chunks that are passed over in one turn since their summaries tell enough.
 const SKIPS_A_TURN: usize = 4096;
-/// Chunks and bytes that the thread is asked about at once, and how often before it has answered.
-const QUESTION_CHUNKS: usize = 32;
-const QUESTION_BYTES: usize = 2 << 20;
+/// How often the thread is asked about a queue before it has answered.
 const QUESTIONS_AHEAD: usize = 3;
+/// Counts that are kept to be read; beyond them the oldest is forgotten.
+const COUNTS_MAX: usize = 16;
 /// Bytes of jobs that are taken out in one turn, and chunks that are looked at for it.
 const TAKEN_BYTES_A_TURN: usize = 256 * 1024;
 const TAKEN_CHUNKS_A_TURN: usize = 64;
@@ -56,6 +57,8 @@ pub struct Sweeper {
     tasks: VecDeque<Task>,
     /// A task with a rate goes on then, in Unix milliseconds.
     task_later_ms: u64,
+    /// The oldest of those that are not over goes on.
+    counts: VecDeque<Counting>,
     answers: VecDeque<Answer>,
     /// By database and number of the rule.
     totals: BTreeMap<(usize, u64), Totals>,
@@ -103,6 +106,13 @@ struct Sweep {
     seen: VecDeque<Seen>,
 }
 
+/// A count, and the token of what the thread was asked about for it.
+#[derive(Debug)]
+struct Counting {
+    count: Count,
+    asked: Option<u64>,
+}
+
 /// A side of a queue at which the first job that may go is looked for.
 #[derive(Debug)]
 struct Seek {
@@ -131,6 +141,19 @@ impl Sweeper {
             || self.tasks.iter().any(of_rule);
         let Totals { swept, of, skipped } = totals;
         SweepState { sweeping, swept, of, skipped, seen_version: self.seen_version }
+    }
+
+    pub fn begin_count(&mut self, count: Count) {
+        self.counts.retain(|of| of.count.database != count.database || of.count.rule.name != count.rule.name);
+        if self.counts.len() == COUNTS_MAX {
+            self.counts.pop_front();
+        }
+        self.counts.push_back(Counting { count, asked: None });
+    }
+
+    pub fn count_of(&self, database: usize, name: &str) -> Option<&Count> {
+        let mut counts = self.counts.iter().map(|of| &of.count);
+        counts.find(|count| count.database == database && count.rule.name == name)
     }
 
     /// When it wants to go on although nothing happens, in Unix milliseconds and on the monotonic clock.
@@ -174,12 +197,13 @@ impl Shard {
         let sought = self.seek_on(now);
         let swept = self.sweep_queue(now);
         let tasked = self.step_task(now);
+        let counted = self.count_on(now);
         if self.house.sweeper.active.is_none() && self.house.sweeper.seeks.is_empty() {
             // What was asked for a list that is gone.
             self.house.sweeper.answers.clear();
         }
         self.serve_waiters(now, sockets);
-        checked || sought || swept || tasked
+        checked || sought || swept || tasked || counted
     }
 
     /// Takes what a thread has brought for a step.
@@ -194,7 +218,14 @@ impl Shard {
     }
 
     pub(super) fn looked(&mut self, answer: Answer) {
-        self.house.sweeper.answers.push_back(answer);
+        let sweeper = &mut self.house.sweeper;
+        match sweeper.counts.iter_mut().find(|of| of.asked == Some(answer.token)) {
+            Some(of) => {
+                of.asked = None;
+                of.count.hear(answer);
+            }
+            None => sweeper.answers.push_back(answer),
+        }
     }
 
     /// Ends rules whose time is over.
@@ -388,14 +419,14 @@ impl Shard {
 
     /// Asks the thread about the next chunks; tells whether it could ask for more.
     fn ask(&mut self, now: Now, active: &mut Sweep) -> bool {
-        if active.over || active.asked.len() + active.seen.len() / QUESTION_CHUNKS >= QUESTIONS_AHEAD {
+        if active.over || active.asked.len() + active.seen.len() / PIECES_MAX >= QUESTIONS_AHEAD {
             return false;
         }
         let (mut pieces, mut checked, mut bytes) = (Vec::new(), Vec::new(), 0);
         let (mut swept, mut skipped, mut visited) = (0, 0, 0);
         active.over = true;
         for chunk in self.keys.list(active.slot).chunks_from(active.from, active.cursor) {
-            if visited == SKIPS_A_TURN || pieces.len() == QUESTION_CHUNKS || bytes > QUESTION_BYTES {
+            if visited == SKIPS_A_TURN || pieces.len() == PIECES_MAX || bytes > PIECES_BYTES_MAX {
                 active.over = false;
                 break;
             }
@@ -595,7 +626,7 @@ impl Shard {
             let mut held_now = held;
             let mut last = None;
             for chunk in list.chunks_from(seek.side, held.map(|held| held.inner)) {
-                if visited == SKIPS_A_TURN || pieces.len() == QUESTION_CHUNKS || bytes > QUESTION_BYTES {
+                if visited == SKIPS_A_TURN || pieces.len() == PIECES_MAX || bytes > PIECES_BYTES_MAX {
                     break;
                 }
                 visited += 1;
@@ -619,6 +650,27 @@ impl Shard {
         let Some(last) = last else { return if visited == 0 { Sought::Over } else { Sought::More } };
         let token = self.question(now, object, &rules, seek.side, pieces, Want::First);
         Sought::Asked(Asked { token, rules, object, rewrites, last })
+    }
+
+    // ---- counting -----------------------------------------------------------------------------------------------
+
+    /// Goes on with a count; tells whether it could go on at once.
+    fn count_on(&mut self, now: Now) -> bool {
+        let mut counts = std::mem::take(&mut self.house.sweeper.counts);
+        let mut goes_on = false;
+        if let Some(of) = counts.iter_mut().find(|of| !of.count.is_over()).filter(|of| of.asked.is_none()) {
+            match self.with_context(now, of.count.database, |context| of.count.next(context.keys)) {
+                count::Next::Look(object, rules, pieces) => {
+                    of.asked = Some(self.question(now, object, &rules, Side::Left, pieces, Want::Counted));
+                }
+                count::Next::More => goes_on = true,
+                count::Next::Over => {
+                    info!(rule = %of.count.rule.name, database = of.count.database, "counted what a rule would match");
+                }
+            }
+        }
+        self.house.sweeper.counts = counts;
+        goes_on
     }
 
     // ---- what commands have asked for ---------------------------------------------------------------------------

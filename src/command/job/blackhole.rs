@@ -8,6 +8,7 @@ use crate::resp::{Error, Reply};
 use crate::sched::{Kind, Rule, Scope, Until, Work};
 
 use super::catch::quarantine_key;
+use super::count::Count;
 use super::ledger::{self, count_of};
 use super::registry::{self, Change, maker};
 use super::task::origins;
@@ -34,7 +35,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "Makes a rule: from the reply on no matching job is delivered, and the sweeper takes those out that wait.",
         since: SINCE,
         group: Group::Job,
-        complexity: "O(1) in the backlog; with DRYRUN, what a sample of it takes to be read.",
+        complexity: "O(1) in the backlog; with DRYRUN, what a sample of it takes to be read; EXACT counts all of it, behind the reply.",
         flags: CHANGE,
         keys: Keys::None,
         examples: &[
@@ -83,7 +84,7 @@ pub const COMMANDS: &[Command] = &[
         name: "job.blackhole|info",
         run: info,
         syntax: "name",
-        summary: "Returns what a rule is, what it has taken and where that is; also of a rule that has ended.",
+        summary: "Returns what a rule is, what it has taken and where that is; also of a rule that has ended, or is only counted.",
         since: SINCE,
         group: Group::Job,
         complexity: "O(N) where N is the number of places that it has taken jobs from.",
@@ -137,6 +138,10 @@ fn no_rule(name: &str) -> Error {
 fn add(context: &mut Context, request: &[Bytes]) -> Outcome {
     let (mut rule, manner) = words::parse_with_manner(request, maker(context))?;
     if manner.dry_run {
+        if manner.exact {
+            let count = Count::new(context, rule.clone());
+            context.host.begin_count(count);
+        }
         return super::estimate::dry_run(context, rule, manner.exact);
     }
     let database = context.keys.selected();
@@ -155,7 +160,7 @@ fn add(context: &mut Context, request: &[Bytes]) -> Outcome {
         left_over.iter().map(|place| quarantined(context, &rule.name, place)).collect::<Result<_, _>>()?;
     let mut lengths = lengths.iter();
     left_over.retain(|_| lengths.next().is_some_and(|length| *length > 0));
-    let reply = made(context, &rule);
+    let made = Made::of(context, &rule);
     if old.is_none() && left_over.is_empty() {
         ledger::forget(context, &rule.name)?;
     }
@@ -168,30 +173,42 @@ fn add(context: &mut Context, request: &[Bytes]) -> Outcome {
     {
         work::begin(context, Work::SweepSets { database, number: rule.number })?;
     }
-    Ok(reply)
+    Ok(made.reply(context, &rule))
 }
 
-/// What a new rule is told: its name, the database, how many queues it speaks of, and what may surprise.
-pub fn made(context: &mut Context, rule: &Rule) -> Reply {
-    let database = context.keys.selected();
-    let covers = |key: &[u8]| rule.predicate().covers_queue(key);
-    let queues = context.keys.queues.in_database(database).filter(|(_, queue)| covers(&queue.key)).count();
-    let mut warnings = Vec::new();
-    if queues == 0 {
-        warnings.push(format!("no queue of database {database} is matched"));
-        let elsewhere = (0..context.keys.database_count())
-            .find(|other| context.keys.queues.in_database(*other).any(|(_, queue)| covers(&queue.key)));
-        if let Some(other) = elsewhere {
-            warnings.push(format!("database {other} has a queue that would be"));
+/// What a new rule is told: how many queues it speaks of, what it will take as far as that is known, and what may surprise.
+pub struct Made {
+    pub queues: u64,
+    estimate: Option<u64>,
+    pub warnings: Vec<String>,
+}
+
+impl Made {
+    pub fn of(context: &Context, rule: &Rule) -> Made {
+        let database = context.keys.selected();
+        let covers = |key: &[u8]| rule.predicate().covers_queue(key);
+        let queues = context.keys.queues.in_database(database).filter(|(_, queue)| covers(&queue.key)).count();
+        let mut warnings = Vec::new();
+        if queues == 0 {
+            warnings.push(format!("no queue of database {database} is matched"));
+            let elsewhere = (0..context.keys.database_count())
+                .find(|other| context.keys.queues.in_database(*other).any(|(_, queue)| covers(&queue.key)));
+            if let Some(other) = elsewhere {
+                warnings.push(format!("database {other} has a queue that would be"));
+            }
         }
+        Made { queues: queues as u64, estimate: estimate_at_once(context, rule), warnings }
     }
-    map(vec![
-        ("name", text(&rule.name)),
-        ("db", number(database as u64)),
-        ("queues", number(queues as u64)),
-        ("estimate", known(estimate_at_once(context, rule))),
-        ("warnings", Reply::Array(warnings.iter().map(text).collect())),
-    ])
+
+    pub fn reply(self, context: &Context, rule: &Rule) -> Reply {
+        map(vec![
+            ("name", text(&rule.name)),
+            ("db", number(context.keys.selected() as u64)),
+            ("queues", number(self.queues)),
+            ("estimate", known(self.estimate)),
+            ("warnings", Reply::Array(self.warnings.iter().map(text).collect())),
+        ])
+    }
 }
 
 /// What can be told without reading: all of a queue, or none of it.
@@ -261,7 +278,9 @@ fn info(context: &mut Context, request: &[Bytes]) -> Outcome {
     let database = context.keys.selected();
     let rule = context.jobs.rules.find(database, KIND, &name).cloned();
     let places = origins(context, &name);
-    if rule.is_none() && places.is_empty() {
+    let now_ms = context.keys.now_ms();
+    let counting = context.host.count_of(database, &name).map(|count| count.reply(now_ms));
+    if rule.is_none() && places.is_empty() && counting.is_none() {
         return Err(no_rule(&name).into());
     }
     let count = |context: &mut Context, what: &str| count_of(context, &name, what);
@@ -274,7 +293,6 @@ fn info(context: &mut Context, request: &[Bytes]) -> Outcome {
     let moment = |at_ms: u64| known((at_ms > 0).then_some(at_ms));
     let sweep = rule.as_ref().map(|rule| context.host.sweep_of(database, rule.number));
     let sweeping = sweep.is_some_and(|sweep| sweep.sweeping || sweep.seen_version != context.jobs.rules.version());
-    let now_ms = context.keys.now_ms();
     let (at_push, by_sweep) = (count(context, "push"), count(context, "sweep"));
     let counts = count_markers(context, &name, &places);
     Ok(map(vec![
@@ -304,6 +322,7 @@ fn info(context: &mut Context, request: &[Bytes]) -> Outcome {
         ("swept", known(sweep.map(|sweep| sweep.swept))),
         ("of", known(sweep.map(|sweep| sweep.of))),
         ("skipped", known(sweep.map(|sweep| sweep.skipped))),
+        ("count", counting.unwrap_or(Reply::Null)),
     ]))
 }
 

@@ -1,9 +1,9 @@
 //! What a blackhole would match, before it is made: JOB.BLACKHOLE ADD … DRYRUN.
 //!
 //! Chunks whose summaries prove that all or none of their jobs match need not be read. Of the others some are drawn and read,
-//! a few at a time, until the number is known well enough or the time is over. EXACT reads all that may hold a match.
+//! a few at a time, until the number is known well enough or the time is over.
 
-mod proof;
+pub mod proof;
 mod stratum;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,10 @@ use crate::resp::Reply;
 use crate::sched::{Kind, QueueRules, Rule, Scope};
 
 use self::proof::{exact_class, holding, of_class, takes_part};
-use self::stratum::{Found, Place, Stratum};
+use self::stratum::{Place, Stratum};
+use super::blackhole::Made;
+use super::count::BATCHES_MAX;
+use super::look::Counted;
 use super::sample::interval::Estimate;
 use super::sample::reading::{CHUNKS_A_TURN, Course, Next, Pass, Reading, queues, read};
 use super::{known, map, number, places, text};
@@ -32,22 +35,18 @@ const GOOD_PART: f64 = 0.25;
 /// No further draws are begun after this time, if there are enough, and in any case after that: an answer takes 50 ms at most.
 const ENOUGH: Duration = Duration::from_millis(20);
 const AT_MOST: Duration = Duration::from_millis(38);
-/// Chunks that EXACT names at a time, so that it holds little memory.
-const EXACT_CHUNKS: usize = 256;
 /// Payloads that are shown, and of each so many bytes at the most.
 const SAMPLES_MAX: usize = 5;
 const SAMPLE_BYTES_MAX: usize = 16 * 1024;
-/// Batches that are told apart.
-const BATCHES_MAX: usize = 100_000;
 
-/// Answers what a rule would match in the queues of this database.
-pub fn dry_run(context: &mut Context, rule: Rule, exact: bool) -> Outcome {
+/// Answers what a rule would match in the queues of this database, and whether that is being counted besides.
+pub fn dry_run(context: &mut Context, rule: Rule, counting: bool) -> Outcome {
     let covered = queues(context, |key| rule.predicate().covers_queue(key));
     let survey = Survey {
-        rules: QueueRules::for_one(&rule),
+        rules: QueueRules::for_one(b"", &rule),
         class: exact_class(&rule),
         rule,
-        exact,
+        counting,
         began: context.now.mono,
         now_ms: context.keys.now_ms(),
         pass: Pass::new(covered),
@@ -68,7 +67,7 @@ struct Survey {
     rules: QueueRules,
     /// The class that all matches are of, if it is one.
     class: Option<String>,
-    exact: bool,
+    counting: bool,
     began: Duration,
     now_ms: u64,
     pass: Pass,
@@ -88,37 +87,23 @@ struct Survey {
 /// What was met on the way.
 #[derive(Default)]
 struct Seen {
-    jobs: u64,
-    /// Only where everything is read.
-    found: Found,
     batches: BTreeSet<String>,
     samples: Vec<Reply>,
     /// The chunk that showed a sample last.
     shown: Option<(usize, usize)>,
-    /// Jobs that do not match and whose arguments cannot be read.
-    unreadable: u64,
 }
 
 impl Reading for Survey {
     fn see(&mut self, ordinal: u64, item: &[u8]) {
         let place = self.course.at(ordinal);
-        let queue = match self.exact {
-            true => place.1,
-            false => self.strata[place.0].drawn.chosen[place.1].1.queue,
-        };
+        let stratum = &mut self.strata[place.0];
+        let queue = &self.pass.keys()[stratum.drawn.chosen[place.1].1.queue];
         let job = Job::new(item);
-        self.seen.jobs += 1;
-        if !self.rules.takes_from(&self.pass.keys()[queue], &job, self.now_ms) {
-            self.seen.unreadable += u64::from(job.is_encrypted());
+        let matches = self.rules.takes_from(queue, &job, self.now_ms);
+        stratum.found[place.1].get_or_insert_default().see(&job, matches);
+        if !matches {
             return;
         }
-        let found = match self.exact {
-            true => &mut self.seen.found,
-            false => self.strata[place.0].found[place.1].get_or_insert_default(),
-        };
-        found.matched += 1;
-        found.unique += u64::from(job.is_unique());
-        found.encrypted += u64::from(job.is_encrypted());
         if let Some(batch) = job.batch().filter(|_| self.seen.batches.len() <= BATCHES_MAX) {
             self.seen.batches.insert(batch.into_owned());
         }
@@ -126,9 +111,6 @@ impl Reading for Survey {
     }
 
     fn next(&mut self, context: &mut Context) -> Result<Next, Stop> {
-        if self.exact {
-            return self.read_all(context);
-        }
         if !self.has_passed {
             if let Some(next) = self.pass_over(context) {
                 return Ok(next);
@@ -185,23 +167,6 @@ impl Survey {
         }
     }
 
-    /// Reads everything that may hold a match, some of it at a time.
-    fn read_all(&mut self, context: &mut Context) -> Result<Next, Stop> {
-        let (rule, total) = (&self.rule, &mut self.total);
-        let mut pieces = Vec::new();
-        let went = self.pass.step(context.keys, CHUNKS_A_TURN, |_, queue, key, chunk| {
-            *total += chunk.live();
-            if holding(rule, key, &chunk) != Holding::None {
-                pieces.push((chunk.piece(), (0, queue)));
-            }
-            if pieces.len() == EXACT_CHUNKS { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        let Some(went) = went else { return Ok(Next::Reply(self.reply(context))) };
-        let (course, pieces) = Course::new(pieces);
-        self.course = course;
-        Ok(Next::Read(went.slot, pieces))
-    }
-
     /// Begins to read chunks of one queue. If its list is gone, so are their jobs.
     fn read_some(&mut self, context: &mut Context, queue: usize, wanted: Vec<(usize, usize)>) -> Option<Next> {
         let found = context.keys.find_kind(&self.pass.keys()[queue], ValueKind::List);
@@ -244,54 +209,56 @@ impl Survey {
     }
 
     fn matched(&self) -> Estimate {
-        if self.exact {
-            return Estimate::exact(self.seen.found.matched);
-        }
         self.strata[0].estimate(|found| found.matched).plus(self.sure)
     }
 
     fn show(&mut self, place: (usize, usize), item: &[u8]) {
-        let crowded = !self.exact && self.strata[0].drawn.chosen.len() >= SAMPLES_MAX;
+        let crowded = self.strata[0].drawn.chosen.len() >= SAMPLES_MAX;
         if self.seen.samples.len() < SAMPLES_MAX && !(crowded && self.seen.shown == Some(place)) {
             self.seen.shown = Some(place);
             self.seen.samples.push(text(&item[..item.len().min(SAMPLE_BYTES_MAX)]));
         }
     }
 
+    /// All that was read.
+    fn read(&self) -> Counted {
+        let mut read = Counted::default();
+        self.strata.iter().flat_map(|stratum| stratum.found.iter().flatten()).for_each(|found| read.add(found));
+        read
+    }
+
     fn reply(&mut self, context: &mut Context) -> Reply {
-        let matched = self.matched();
-        let has_matches = self.seen.found.matched > 0
-            || self.strata.iter().any(|stratum| stratum.found.iter().flatten().any(|found| found.matched > 0));
-        let of_matches = |pick: fn(&Found) -> u64| match self.exact {
-            true => Some(pick(&self.seen.found)),
-            // Where no match was seen, nothing is known of those that there may be.
-            false => (has_matches || matched.high == 0)
-                .then(|| self.strata.iter().map(|stratum| stratum.estimate(pick).number).sum()),
+        let (matched, read) = (self.matched(), self.read());
+        // Where no match was seen, nothing is known of those that there may be.
+        let is_known = read.matched > 0 || matched.high == 0;
+        let of_matches = |pick: fn(&Counted) -> u64| {
+            is_known.then(|| self.strata.iter().map(|stratum| stratum.estimate(pick).number).sum())
         };
         let (unique, encrypted) = (of_matches(|found| found.unique), of_matches(|found| found.encrypted));
-        let batches = (has_matches || matched.high == 0).then_some(self.seen.batches.len() as u64);
-        let (queues, mut warnings) = told(super::blackhole::made(context, &self.rule));
-        warnings.extend(self.warnings(context));
+        let batches = is_known.then_some(self.seen.batches.len() as u64);
+        let Made { queues, mut warnings, .. } = Made::of(context, &self.rule);
+        warnings.extend(self.warnings(context, &read));
         map(vec![
             ("name", text(&self.rule.name)),
             ("db", number(context.keys.selected() as u64)),
-            ("queues", queues),
+            ("queues", number(queues)),
             ("matched", number(matched.number)),
             ("interval", matched.interval()),
-            ("scanned", number(self.seen.jobs)),
+            ("scanned", number(read.jobs)),
             ("total", number(self.total)),
             ("samples", Reply::Array(std::mem::take(&mut self.seen.samples))),
             ("unique", known(unique)),
             ("batches", known(batches.filter(|batches| *batches <= BATCHES_MAX as u64))),
             ("encrypted", known(encrypted)),
-            ("warnings", Reply::Array(warnings)),
+            ("counting", Reply::flag(self.counting)),
+            ("warnings", Reply::Array(warnings.iter().map(text).collect())),
         ])
     }
 
-    fn warnings(&self, context: &Context) -> Vec<Reply> {
+    fn warnings(&self, context: &Context, read: &Counted) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.seen.unreadable > 0 {
-            let (unreadable, jobs) = (self.seen.unreadable, self.seen.jobs);
+        if read.unreadable > 0 {
+            let Counted { unreadable, jobs, .. } = read;
             warnings.push(format!(
                 "{unreadable} of {jobs} jobs that were read have encrypted arguments, which ARG and WHERE cannot see"
             ));
@@ -308,22 +275,8 @@ impl Survey {
                 warnings.push(format!("{key}{length} is not counted here, and would be swept too"));
             }
         }
-        warnings.iter().map(text).collect()
+        warnings
     }
-}
-
-/// What is said of a rule that was made is said of this one, too: the number of queues, and the warnings.
-fn told(made: Reply) -> (Reply, Vec<Reply>) {
-    let (mut queues, mut warnings) = (Reply::Null, Vec::new());
-    let Reply::Map(pairs) = made else { return (queues, warnings) };
-    for (name, value) in pairs {
-        match value {
-            Reply::Array(told) if name == text("warnings") => warnings = told,
-            value if name == text("queues") => queues = value,
-            _ => {}
-        }
-    }
-    (queues, warnings)
 }
 
 #[cfg(test)]
@@ -343,12 +296,10 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_exact(bench: &mut Bench, words: &str, matched: i64) {
-        for how in ["DRYRUN", "DRYRUN EXACT"] {
-            let reply = tell(bench, &format!("JOB.BLACKHOLE ADD imp {words} {how}"));
-            assert_eq!(figure(&reply, "matched"), matched, "{words} {how}");
-            assert_eq!(interval(&reply), (matched, matched), "{words} {how}");
-        }
+    fn check(bench: &mut Bench, words: &str, matched: i64) {
+        let reply = tell(bench, &format!("JOB.BLACKHOLE ADD imp {words} DRYRUN"));
+        assert_eq!(figure(&reply, "matched"), matched, "{words}");
+        assert_eq!(interval(&reply), (matched, matched), "{words}");
     }
 
     #[test]
@@ -358,12 +309,12 @@ mod tests {
         push(&mut bench, "queue:a", (0..100).map(|number| job(class(number), number % 3, number, "")));
         push(&mut bench, "queue:b", [job("ImportJob", 1, 1000, "")]);
         for _ in 0..2 {
-            check_exact(&mut bench, "CLASS ImportJob ARG customer_id=1", 11);
-            check_exact(&mut bench, "QUEUE a CLASS ImportJob ARG customer_id=1", 10);
-            check_exact(&mut bench, "CLASS ImportJob", 31);
-            check_exact(&mut bench, "QUEUE a ALL", 100);
-            check_exact(&mut bench, "CLASS Nobody", 0);
-            check_exact(&mut bench, "QUEUE none CLASS ImportJob", 0);
+            check(&mut bench, "CLASS ImportJob ARG customer_id=1", 11);
+            check(&mut bench, "QUEUE a CLASS ImportJob ARG customer_id=1", 10);
+            check(&mut bench, "CLASS ImportJob", 31);
+            check(&mut bench, "QUEUE a ALL", 100);
+            check(&mut bench, "CLASS Nobody", 0);
+            check(&mut bench, "QUEUE none CLASS ImportJob", 0);
             summarize(&mut bench);
         }
     }
@@ -400,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_queue_is_estimated_and_counted_exactly() {
+    fn a_long_queue_is_estimated() {
         let mut bench = bench(2_000);
         let class = |number: u64| if number % 10 == 3 { "ImportJob" } else { "Mail" };
         push(&mut bench, "queue:a", (0..20_000).map(|number| job(class(number), number / 10 % 5, number, "")));
@@ -411,8 +362,6 @@ mod tests {
             let (low, high) = interval(&reply);
             assert!(low < truth && truth < high && high < 2 * truth, "{low} to {high}");
             assert!(figure(&reply, "scanned") < 8_000, "{summarized}");
-            let reply = tell(&mut bench, "JOB.BLACKHOLE ADD imp CLASS ImportJob ARG customer_id=2 DRYRUN EXACT");
-            assert_eq!((figure(&reply, "matched"), interval(&reply)), (truth, (truth, truth)));
             let reply = tell(&mut bench, "JOB.BLACKHOLE ADD imp CLASS Nobody ARG customer_id=2 DRYRUN");
             assert_eq!(figure(&reply, "matched"), 0);
             assert_eq!(figure(&reply, "total"), 25_000);

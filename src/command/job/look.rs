@@ -1,6 +1,8 @@
 //! Looking at parts of a queue with its rules: what a thread behind the shard does for the sweeper. Pure but for the
 //! loading of chunks, which is handed in.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,6 +12,10 @@ use crate::keyspace::chunk::Chunk;
 use crate::keyspace::list::ChunkAt;
 use crate::keyspace::{ObjectId, Piece, Side};
 use crate::sched::{QueueRules, Verdict};
+
+/// Chunks of one question, and bytes in them beyond which no further one is asked about.
+pub const PIECES_MAX: usize = 32;
+pub const PIECES_BYTES_MAX: usize = 2 << 20;
 
 /// What is asked.
 #[derive(Debug, Clone)]
@@ -31,6 +37,8 @@ pub enum Want {
     Taken,
     /// The first job that may be handed out.
     First,
+    /// How many jobs rules would take out, and what those hold.
+    Counted,
 }
 
 /// What was seen.
@@ -42,8 +50,22 @@ pub struct Answer {
     pub first: Option<u64>,
     /// The ordinal of the last job that was looked at and may not be.
     pub held_to: Option<u64>,
+    pub counted: Counted,
+    /// The batches of the jobs that were counted.
+    pub batches: BTreeSet<String>,
     /// Why the rest was not looked at.
     pub failed: Option<String>,
+}
+
+/// Jobs that were looked at, those of them that match, and what these hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counted {
+    pub jobs: u64,
+    pub matched: u64,
+    pub unique: u64,
+    pub encrypted: u64,
+    /// Jobs that do not match, and whose arguments cannot be read.
+    pub unreadable: u64,
 }
 
 /// One chunk, looked at to its end.
@@ -53,6 +75,29 @@ pub struct Seen {
     pub jobs: u64,
     /// Ordinal, the rule that takes it, the job.
     pub taken: Vec<(u64, usize, Bytes)>,
+}
+
+impl Counted {
+    /// Counts a job that was looked at.
+    pub fn see(&mut self, job: &Job, matches: bool) {
+        self.jobs += 1;
+        if matches {
+            self.matched += 1;
+            self.unique += u64::from(job.is_unique());
+            self.encrypted += u64::from(job.is_encrypted());
+        } else {
+            self.unreadable += u64::from(job.is_encrypted());
+        }
+    }
+
+    pub fn add(&mut self, other: &Counted) {
+        let Counted { jobs, matched, unique, encrypted, unreadable } = other;
+        self.jobs += jobs;
+        self.matched += matched;
+        self.unique += unique;
+        self.encrypted += encrypted;
+        self.unreadable += unreadable;
+    }
 }
 
 /// Answers a question. A chunk that is gone was popped meanwhile, and is passed over.
@@ -87,6 +132,12 @@ pub fn look(
                     if let Some(index) = question.rules.take(&Job::new(item), question.now_ms, None) {
                         seen.taken.push((ordinal, index, Bytes::copy_from_slice(item)));
                     }
+                }
+                Want::Counted => {
+                    let job = Job::new(item);
+                    let is_taken = question.rules.take(&job, question.now_ms, None).is_some();
+                    answer.counted.see(&job, is_taken);
+                    answer.batches.extend(job.batch().filter(|_| is_taken).map(Cow::into_owned));
                 }
             }
         }

@@ -1,8 +1,9 @@
 //! JOB.*: what the server knows about jobs, and what people do with that. `serve` and `catch` are where pushes and pops
-//! of other commands meet rules; `look`, `sweep` and `task` are what goes on behind a reply; the rest are the commands.
+//! of other commands meet rules; `look`, `sweep`, `count` and `task` are what goes on behind a reply; the rest are the commands.
 
 mod blackhole;
 mod catch;
+pub mod count;
 mod estimate;
 mod explain;
 mod find;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::resp::{Error, Reply};
 
-use super::blackhole::made;
+use super::blackhole::Made;
 use super::registry::{self, Change, maker};
 use super::{CHANGE, SINCE, text, words};
 use crate::command::{Command, Context, Group, Keys, Outcome};
@@ -58,7 +58,7 @@ fn pause(context: &mut Context, request: &[Bytes]) -> Outcome {
         Some(old) => format!("{} REPLACE", words::line(old, rule.made.at_ms)),
         None => format!("JOB.RESUME {}", words::quoted(&rule.name)),
     };
-    let reply = made(context, &rule);
+    let reply = Made::of(context, &rule).reply(context, &rule);
     registry::put(context, rule.clone(), Change { what: words::line(&rule, rule.made.at_ms), undo })?;
     Ok(reply)
 }

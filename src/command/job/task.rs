@@ -219,7 +219,7 @@ fn sweep(context: &mut Context, number: u64, key: &[u8], cursor: u64) -> Result<
     let Some(rule) = context.jobs.rules.of(database).iter().find(|rule| rule.number == number) else {
         return Ok(Batch::OVER);
     };
-    let rules = QueueRules::for_one(rule);
+    let rules = QueueRules::for_one(b"", rule);
     let place = Place::of(context, key);
     let Some(slot) = context.keys.find_kind(key, place.kind)? else { return Ok(Batch::OVER) };
     let now_ms = context.keys.now_ms();

@@ -1,7 +1,7 @@
 //! Blackholes: what they catch, where it goes, and what they leave alone.
 
 use super::payload::{resque, sidekiq};
-use super::{field, info, list, number, start, sure, wait_until_swept};
+use super::{field, info, list, number, refused, start, sure, wait_until, wait_until_swept};
 use crate::harness::{Client, Value};
 
 const A: &str = "queue:a";
@@ -137,13 +137,44 @@ fn where_a_rule_is_ended_in_the_middle_of_its_sweep_the_next_one_takes_what_it_d
     sure(&mut client, "JOB.BLACKHOLE ADD wide CLASS Imp*");
     sure(&mut client, "RENAME elsewhere queue:a");
     assert!(client.must(&["RPOP", A]).is_nil(), "all of them are for a rule to take");
-    super::wait_until("the sweep has begun", || client.must(&["LLEN", QUARANTINE]).integer() > 0);
+    wait_until("the sweep has begun", || client.must(&["LLEN", QUARANTINE]).integer() > 0);
     sure(&mut client, "JOB.BLACKHOLE DEL imp");
     wait_until_swept(&mut client, "wide");
     let taken = client.must(&["LLEN", QUARANTINE]).integer();
     println!("the first rule took {taken} of {JOBS} jobs");
     assert!(client.must(&["RPOP", A]).is_nil(), "a job is handed out that a rule takes");
     assert_eq!(client.line("LLEN job:quarantine:wide:queue:a").integer() + taken, JOBS as i64);
+}
+
+#[test]
+fn what_a_rule_would_match_is_counted_to_the_job_behind_the_reply_while_the_queue_moves() {
+    const JOBS: usize = 40_000;
+    let Some(server) = start(&["--maxmemory", "32mb", "--profile", "tiny"]) else { return };
+    let mut client = server.client();
+    for first in (0..JOBS).step_by(200) {
+        let jobs = (first..first + 200).map(|number| sidekiq(["ImportJob", "Mail"][number % 2], number, number % 7));
+        client.must(&["LPUSH".to_owned(), A.to_owned()].into_iter().chain(jobs).collect::<Vec<_>>());
+    }
+    let truth = (0..JOBS).filter(|number| number % 2 == 0 && number % 7 == 3).count() as i64;
+    sure(&mut client, "JOB.BLACKHOLE ADD imp CLASS ImportJob ARG customer_id=3 DRYRUN EXACT");
+    // Jobs that do not match come and go meanwhile.
+    for number in JOBS..JOBS + 100 {
+        client.must(&["LPUSH", A, &sidekiq("Mail", number, 3)]);
+    }
+    assert_eq!(
+        client.must(&["RPOP", A]).text(),
+        sidekiq("ImportJob", 0, 0),
+        "it is only a question: nothing is held back"
+    );
+    let count = |client: &mut Client| field(&info(client, "imp"), "count").clone();
+    wait_until("it is counted", || number(&count(&mut client), "counting") == 0);
+    let told = count(&mut client);
+    assert_eq!((number(&told, "matched"), number(&told, "of")), (truth, JOBS as i64), "{told:?}");
+    assert_eq!(client.line("LLEN queue:a").integer(), JOBS as i64 + 99);
+    assert_eq!(
+        refused(&mut client, "JOB.BLACKHOLE INFO other"),
+        "NORULE no blackhole is called 'other' in this database"
+    );
 }
 
 #[test]

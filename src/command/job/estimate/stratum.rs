@@ -2,6 +2,7 @@
 
 use rand::rngs::StdRng;
 
+use super::super::look::Counted;
 use super::super::sample::interval::{Estimate, Looked, Shares};
 use super::super::sample::{Drawn, Sampler};
 use crate::keyspace::{ObjectId, Piece};
@@ -22,17 +23,9 @@ pub struct Stratum {
     sampler: Option<Sampler<Place>>,
     pub drawn: Drawn<Place>,
     /// What each of the chosen chunks has, as far as they were read.
-    pub found: Vec<Option<Found>>,
+    pub found: Vec<Option<Counted>>,
     /// Draws that were read.
     pub used: usize,
-}
-
-/// Matches of one chunk.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Found {
-    pub matched: u64,
-    pub unique: u64,
-    pub encrypted: u64,
 }
 
 impl Stratum {
@@ -66,7 +59,7 @@ impl Stratum {
     }
 
     /// What the draws that were read say of all chunks.
-    pub fn estimate(&self, pick: impl Fn(&Found) -> u64) -> Estimate {
+    pub fn estimate(&self, pick: impl Fn(&Counted) -> u64) -> Estimate {
         let mut times = vec![0; self.found.len()];
         self.drawn.draws[..self.used].iter().for_each(|index| times[*index] += 1);
         let mut shares = Shares::default();
