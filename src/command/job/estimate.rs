@@ -231,9 +231,8 @@ impl Survey {
         let (matched, read) = (self.matched(), self.read());
         // Where no match was seen, nothing is known of those that there may be.
         let is_known = read.matched > 0 || matched.high == 0;
-        let of_matches = |pick: fn(&Counted) -> u64| {
-            is_known.then(|| self.strata.iter().map(|stratum| stratum.estimate(pick).number).sum())
-        };
+        let of_matches =
+            |pick: fn(&Counted) -> u64| is_known.then(|| self.strata.iter().map(|stratum| stratum.number(pick)).sum());
         let (unique, encrypted) = (of_matches(|found| found.unique), of_matches(|found| found.encrypted));
         let batches = is_known.then_some(self.seen.batches.len() as u64);
         let Made { queues, mut warnings, .. } = Made::of(context, &self.rule);

@@ -60,6 +60,17 @@ impl Stratum {
 
     /// What the draws that were read say of all chunks.
     pub fn estimate(&self, pick: impl Fn(&Counted) -> u64) -> Estimate {
+        let (shares, looked) = self.shares(pick);
+        shares.estimate(&looked)
+    }
+
+    /// As [`estimate`](Self::estimate), without the interval.
+    pub fn number(&self, pick: impl Fn(&Counted) -> u64) -> u64 {
+        let (shares, looked) = self.shares(pick);
+        shares.number(&looked)
+    }
+
+    fn shares(&self, pick: impl Fn(&Counted) -> u64) -> (Shares, Looked) {
         let mut times = vec![0; self.found.len()];
         self.drawn.draws[..self.used].iter().for_each(|index| times[*index] += 1);
         let mut shares = Shares::default();
@@ -69,6 +80,6 @@ impl Stratum {
             looked.jobs += size;
             shares.add(self.found[index].as_ref().map_or(0, &pick), size, times);
         }
-        shares.estimate(&looked)
+        (shares, looked)
     }
 }

@@ -57,6 +57,19 @@ impl Shares {
         self.sum
     }
 
+    /// For how many of all jobs it holds, without the interval, which takes longer to find.
+    pub fn number(&self, looked: &Looked) -> u64 {
+        if looked.jobs >= looked.total {
+            return self.seen;
+        }
+        let number = (self.part(looked) * looked.total as f64).round() as u64;
+        number.max(self.seen)
+    }
+
+    fn part(&self, looked: &Looked) -> f64 {
+        (self.sum / looked.draws.max(1) as f64).min(1.0)
+    }
+
     /// For how many of all jobs it holds.
     pub fn estimate(&self, looked: &Looked) -> Estimate {
         if looked.jobs >= looked.total {
@@ -65,7 +78,7 @@ impl Shares {
         if looked.draws == 0 {
             return Estimate { number: 0, low: 0, high: looked.total };
         }
-        let part = (self.sum / looked.draws as f64).min(1.0);
+        let part = self.part(looked);
         let (low, high) = interval(part, self.independent(part, looked), looked.draws as f64);
         let total = looked.total as f64;
         // What was seen is certain, both ways.

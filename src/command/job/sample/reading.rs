@@ -13,10 +13,10 @@ use crate::resp::{Error, Reply};
 use super::super::{blackhole, text_of};
 use crate::command::{Context, Outcome, Stop, Visitor, walk_pieces};
 
-/// Chunks that are passed over in one turn: two milliseconds, since what their summaries say lies all over memory.
-pub const CHUNKS_A_TURN: usize = 10_000;
+/// Chunks that are passed over in one turn: one or two milliseconds, since what their summaries say lies all over memory.
+pub const CHUNKS_A_TURN: usize = 4_000;
 /// Bytes in memory that are seen at once, so that a short queue costs no further turn.
-const BYTES_AT_ONCE: u64 = 256 * 1024;
+const BYTES_AT_ONCE: u64 = 128 * 1024;
 /// A word that means more queues than this names only so many in the error.
 const NAMED_MAX: usize = 5;
 
