@@ -33,7 +33,7 @@ const SWEEPING: Heading = Heading {
 };
 const PROBING: Heading = Heading {
     title: "What others notice of it: LPUSH and RPOP of another queue at 1,000 ops/s (ms at the client, from when each was due).",
-    columns: &["layout", "p99 quiet", "p99 during the sweep", "most quiet", "most during the sweep", "longest turn"],
+    columns: &["layout", "p99 quiet", "p99 during the sweep", "most quiet", "most during the sweep", "longest turn quiet", "during the sweep"],
 };
 const RESTORING: Heading = Heading {
     title: "What the first rule took out, and back again.",
@@ -61,6 +61,8 @@ const RESTORE_WAIT_MAX: Duration = Duration::from_secs(600);
 /// What one round found.
 struct Round {
     quiet: Latencies,
+    /// What the machine takes away from a server that has nothing special to do.
+    quiet_turn_ms: Option<f64>,
     swept: Latencies,
     add_ms: f64,
     seconds: f64,
@@ -77,8 +79,10 @@ pub fn measure(backlog: &mut Backlog, options: &Options, report: &mut Report) {
     let mut rounds = Vec::new();
     for customer in CUSTOMERS.into_iter().take(options.rounds) {
         let rule = if customer == CUSTOMERS[0] { "imp".to_owned() } else { format!("customer-{customer}") };
+        forget_turns(&mut backlog.control);
         let quiet = quiet(backlog, options);
-        rounds.push(sweep(backlog, options, &rule, customer, quiet));
+        let quiet_turn_ms = longest_turn_ms(&mut backlog.control);
+        rounds.push(Round { quiet_turn_ms, ..sweep(backlog, options, &rule, customer, quiet) });
         let info = check_rule(backlog, &rule, customer);
         ask_line(&mut backlog.control, &format!("JOB.BLACKHOLE DEL {rule}"));
         if customer == CUSTOMERS[0] {
@@ -154,6 +158,7 @@ fn sweep(backlog: &mut Backlog, options: &Options, rule: &str, customer: u64, qu
     assert_eq!(seen, 0, "jobs that match {rule} were handed out after ADD's reply");
     Round {
         quiet,
+        quiet_turn_ms: None,
         swept,
         add_ms,
         seconds,
@@ -250,6 +255,7 @@ fn describe(backlog: &mut Backlog, matches: u64, rounds: &[Round], report: &mut 
             swept.show(2),
             of(|round| round.quiet.most_ms()).show(1),
             of(|round| round.swept.most_ms()).show(1),
+            shown_ms(rounds.iter().filter_map(|round| round.quiet_turn_ms).reduce(f64::max)),
             shown_ms(turns),
         ],
     );
