@@ -33,7 +33,15 @@ const SWEEPING: Heading = Heading {
 };
 const PROBING: Heading = Heading {
     title: "What others notice of it: LPUSH and RPOP of another queue at 1,000 ops/s (ms at the client, from when each was due).",
-    columns: &["layout", "p99 quiet", "p99 during the sweep", "most quiet", "most during the sweep", "longest turn quiet", "during the sweep"],
+    columns: &[
+        "layout",
+        "p99 quiet",
+        "p99 during the sweep",
+        "most quiet",
+        "most during the sweep",
+        "longest turn quiet",
+        "during the sweep",
+    ],
 };
 const RESTORING: Heading = Heading {
     title: "What the first rule took out, and back again.",
