@@ -69,7 +69,8 @@
 //! ordinals a rule takes; a turn takes those out that are still there, a bounded number, together with their counts, in one
 //! frame. A chunk that was looked at says so, and is not looked at again for the same rules. When a chunk of jobs goes to
 //! the store, a summary of what it holds stays with its reference: sweeps, searches and statistics read the summaries and
-//! only those chunks that the summaries do not decide.
+//! only those chunks that the summaries do not decide. A count to the job (DRYRUN EXACT) asks the same thread, and changes
+//! nothing.
 //!
 //! How many jobs went into a queue, were popped and were removed follows from the effects on its list; the table of queues
 //! ([`keyspace::queue`]) keeps these counts for longer than a list lives, and saves them as of one frame with each batch of
