@@ -5,7 +5,7 @@ use crate::backlog::{Backlog, LATE_JOBS, forget_turns, longest_turn_ms, quaranti
 use crate::filling::{QUEUE, check_whole, fill};
 use crate::harness::{self, Client, Value};
 use crate::jobs::{CUSTOMERS, Jobs, Kind, Layout};
-use crate::look::claim_turn;
+use crate::look::{claim_rounds, claim_turn};
 use crate::options::Options;
 use crate::prober::{self, Latencies};
 use crate::report::{Heading, Report, Spread, grouped};
@@ -281,5 +281,6 @@ fn describe(backlog: &mut Backlog, matches: u64, rounds: &[Round], report: &mut 
         format!("≤ {limit:.2} ms"),
         swept.middle <= limit,
     );
-    claim_turn(report, layout, "workers, prober and sweep", turns);
+    let turns = rounds.iter().filter_map(|round| round.turn_ms).collect::<Vec<_>>();
+    claim_rounds(report, layout, "workers, prober and sweep", &turns);
 }
