@@ -72,6 +72,12 @@
 //! only those chunks that the summaries do not decide. A count to the job (DRYRUN EXACT) asks the same thread, and changes
 //! nothing.
 //!
+//! A queue that tenants share has an index of *lanes* ([`sched::Lanes`]), which is memory only and follows from the list: where
+//! the jobs of each tenant stand, as far as they were met. Lanes are served by deficit round robin; a pop takes the item by
+//! its ordinal, and the next pop sees in the list whether that one was taken. Pops sort what comes into lanes themselves; the
+//! thread of the sweeper (`shard/indexer.rs`) sorts what waits, ahead of them. Of a long lane only the first part is in the
+//! index, and the rest is read again when that is used up, so memory follows the number of tenants and not the backlog.
+//!
 //! How many jobs went into a queue, were popped and were removed follows from the effects on its list; the table of queues
 //! ([`keyspace::queue`]) keeps these counts for longer than a list lives, and saves them as of one frame with each batch of
 //! a checkpoint.

@@ -124,6 +124,11 @@ impl<'a> Job<'a> {
     /// The tenant by the default search: `cattr`, then `tenant_id`, `apartment`, `acts_as_tenant`, then the first hash among
     /// the arguments.
     pub fn tenant(&self) -> Option<Cow<'a, str>> {
+        tenant::find(self).map(|(tenant, _)| tenant)
+    }
+
+    /// As [`tenant`](Self::tenant), with the name of the place where it was found.
+    pub fn tenant_and_place(&self) -> Option<(Cow<'a, str>, &'static str)> {
         tenant::find(self)
     }
 

@@ -13,15 +13,15 @@ const ATTRIBUTES: [&str; 4] = ["tenant_id", "account_id", "shop_id", "organizati
 const ARGUMENT_NAMES: [&str; 6] =
     ["tenant_id", "account_id", "shop_id", "organization_id", "apartment", "acts_as_tenant"];
 
-/// Finds the tenant: the first that is there, in the order that the contract gives.
-pub fn find<'a>(job: &Job<'a>) -> Option<Cow<'a, str>> {
-    job.cattrs()
-        .find_map(current_attribute)
-        .or_else(|| named(job.value(Field::TenantId)?))
-        .or_else(|| named(job.value(Field::Apartment)?))
-        .or_else(|| named(job.value(Field::ActsAsTenant)?))
-        .or_else(|| in_hash(job.active_job()?.hash, &ARGUMENT_NAMES))
-        .or_else(|| in_hash(job.readable_arguments().find(is_plain_hash)?, &ARGUMENT_NAMES))
+/// Finds the tenant, and says in which place: the first that is there, in the order that the contract gives.
+pub fn find<'a>(job: &Job<'a>) -> Option<(Cow<'a, str>, &'static str)> {
+    let at = |place| move |tenant| (tenant, place);
+    (job.cattrs().find_map(current_attribute).map(at("cattr")))
+        .or_else(|| named(job.value(Field::TenantId)?).map(at("tenant_id")))
+        .or_else(|| named(job.value(Field::Apartment)?).map(at("apartment")))
+        .or_else(|| named(job.value(Field::ActsAsTenant)?).map(at("acts_as_tenant")))
+        .or_else(|| in_hash(job.active_job()?.hash, &ARGUMENT_NAMES).map(at("args")))
+        .or_else(|| in_hash(job.readable_arguments().find(is_plain_hash)?, &ARGUMENT_NAMES).map(at("args")))
 }
 
 /// Finds a tenant in CurrentAttributes: a hash (Sidekiq up to 8.0), or pairs as ActiveJob serializes them (8.1).

@@ -190,6 +190,12 @@ impl<'a> ChunkView<'a> {
         self.chunk.data_bytes as usize
     }
 
+    /// The ordinal of its first item, seen from the side that the walk began at.
+    pub fn first(&self) -> u64 {
+        let (low, high) = self.chunk.span();
+        if self.from == Side::Left { low } else { high }
+    }
+
     /// The ordinal of its last item, seen from the side that the walk began at.
     pub fn last(&self) -> u64 {
         let (low, high) = self.chunk.span();

@@ -19,6 +19,8 @@ const EVICTION_SAMPLES: usize = 5;
 const EVICTIONS_PER_TURN: usize = 64;
 /// A value that was used so many turns ago, or earlier, is worth less than room for what comes; one that every job uses is not.
 pub(super) const RECENT_TURNS: u32 = 4096;
+/// Lanes take this part of the share for objects at the most.
+const LANES_PARTS: usize = 2;
 /// Summaries take this part of the share for objects at the most.
 const SUMMARY_PARTS: usize = 8;
 /// Loaded chunks looked at in one turn to find some that may leave memory.
@@ -53,6 +55,8 @@ pub struct Memory {
     pub dying_bytes: usize,
     /// Summaries of chunks; they count in `values_bytes` too.
     pub summaries_bytes: usize,
+    /// Which jobs of shared queues are whose; kept by the scheduler.
+    pub lanes_bytes: usize,
     /// Chunks handed to the store and not yet confirmed; they count in `values_bytes` too.
     pub spilling_bytes: usize,
     /// Closed chunks that the store does not have, newest last: (slot, object, base). Entries may be out of date.
@@ -73,6 +77,7 @@ impl Memory {
             cold: 0,
             dying_bytes: 0,
             summaries_bytes: 0,
+            lanes_bytes: 0,
             spilling_bytes: 0,
             sealed: Vec::new(),
             loaded: VecDeque::new(),
@@ -82,7 +87,12 @@ impl Memory {
 
     /// What counts in the share of the objects.
     pub fn objects_bytes(&self) -> usize {
-        self.keys_bytes + self.values_bytes + self.dying_bytes
+        self.keys_bytes + self.values_bytes + self.dying_bytes + self.lanes_bytes
+    }
+
+    /// What the lanes of all shared queues may take together.
+    pub fn lanes_bytes_max(&self) -> usize {
+        self.budget.objects_bytes / LANES_PARTS
     }
 
     /// Chunks may get summaries; without one, a chunk is read where its summary would have told enough.

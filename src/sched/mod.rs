@@ -7,17 +7,22 @@
 //! A queue whose rules hold jobs is served past them without moving them. What is known to be held at an end is an
 //! interval of ordinals ([`Held`]): a pop looks at what came outside of it, then goes on behind it. A job that a rule
 //! wants to take out and that is still in the list is passed over in the same way, until the sweeper comes by.
+//!
+//! A queue that tenants share has [`Lanes`] instead, which say whose job is next and where it stands.
 
+mod lanes;
 mod queue_rules;
 mod rule;
 mod rules;
+mod slab;
 mod work;
 
 use std::sync::Arc;
 
 pub use self::work::{Until, Work};
-pub use queue_rules::{PAUSED_BY_SET, QueueRules, Taking, Verdict};
-pub use rule::{Action, Blackhole, Kind, Made, Rule, Scope};
+pub use lanes::{LANE_JOBS_MAX, LaneState, Lanes, NO_TENANT};
+pub use queue_rules::{Besides, PAUSED_BY_SET, QueueRules, Taking, Verdict};
+pub use rule::{Action, Blackhole, Fair, Kind, Made, Rule, Scope, Sharing, Weight};
 pub use rules::Rules;
 
 /// Ordinals at an end of a queue, both included, of which none may be handed out; `inner` is the one deepest inside.
@@ -42,13 +47,33 @@ pub struct QueueState {
     pub clean: u32,
     /// How often jobs have come that nobody has looked at.
     pub unlooked: u64,
+    /// Whose job is next, if the queue is shared between tenants.
+    pub shared: Option<Box<Shared>>,
+}
+
+/// The lanes of a queue, and from which side of its list they are served.
+#[derive(Debug)]
+pub struct Shared {
+    pub lanes: Lanes,
+    /// As an index by side: 0 for left, 1 for right.
+    pub side: usize,
+    /// The sweeper is at work to index more.
+    pub indexing: bool,
+    /// What was counted of it.
+    bytes: usize,
+}
+
+impl Shared {
+    pub fn new(lanes: Lanes, side: usize) -> Shared {
+        Shared { lanes, side, indexing: false, bytes: 0 }
+    }
 }
 
 /// The versions of all that the rules of a queue follow from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Seen {
     rules: u64,
-    paused: u64,
+    besides: u64,
 }
 
 /// See the module.
@@ -61,32 +86,42 @@ pub struct Scheduler {
     seeks: Vec<(u32, usize)>,
     /// Queues in which a pop has met a job that a rule wants out.
     sweeps: Vec<u32>,
+    /// Queues of whose jobs more are to be sorted into lanes.
+    indexing: Vec<u32>,
+    /// Lanes that are for nobody any more.
+    retired: Vec<Shared>,
+    /// What all lanes take.
+    lanes_bytes: usize,
     /// Work that commands have asked for and that goes on behind their replies.
     work: Vec<(u64, Work, u64)>,
 }
 
 impl Scheduler {
-    /// The state of a queue, with rules that are up to date. `paused` says whether a set names the queue as paused.
+    /// The state of a queue, with rules that are up to date. `besides` says what else holds for it, which may differ only
+    /// if `changes` do.
     pub fn queue(
         &mut self,
         id: u32,
         database: usize,
         key: &[u8],
-        paused_changes: u64,
-        paused: impl FnOnce() -> bool,
+        changes: u64,
+        besides: impl FnOnce() -> Besides,
     ) -> &mut QueueState {
         if self.queues.len() <= id as usize {
             self.queues.resize_with(id as usize + 1, QueueState::default);
         }
-        let seen = Seen { rules: self.rules.version(), paused: paused_changes };
+        let seen = Seen { rules: self.rules.version(), besides: changes };
         let state = &mut self.queues[id as usize];
         if state.seen != seen {
-            let rules = self.rules.for_queue(database, key, paused());
+            let rules = self.rules.for_queue(database, key, besides());
             let QueueState { clean, unlooked, object, rewrites, .. } = *state;
             let rules = (!rules.is_empty()).then(|| Arc::new(rules));
-            *state = QueueState { seen, rules, clean, unlooked, object, rewrites, ..QueueState::default() };
+            let shared = state.shared_under(rules.as_deref());
+            let retired = state.shared.take();
+            *state = QueueState { seen, rules, clean, unlooked, object, rewrites, shared, ..QueueState::default() };
+            self.retire(retired);
         }
-        state
+        &mut self.queues[id as usize]
     }
 
     /// The state of a queue as it was left.
@@ -114,6 +149,43 @@ impl Scheduler {
         if !self.sweeps.contains(&id) {
             self.sweeps.push(id);
         }
+    }
+
+    /// Asks the sweeper to sort more jobs of a queue into its lanes.
+    pub fn index(&mut self, id: u32) {
+        if let Some(shared) = self.queues.get_mut(id as usize).and_then(|state| state.shared.as_mut())
+            && !std::mem::replace(&mut shared.indexing, true)
+        {
+            self.indexing.push(id);
+        }
+    }
+
+    /// Keeps lanes until somebody has the time to free them: there may be a million.
+    pub fn retire(&mut self, lanes: Option<Box<Shared>>) {
+        if let Some(lanes) = lanes {
+            self.lanes_bytes -= lanes.bytes;
+            self.retired.push(*lanes);
+        }
+    }
+
+    /// Counts what the lanes of a queue take now; gives what all take.
+    pub fn count_lanes(&mut self, id: u32) -> usize {
+        if let Some(shared) = self.queues.get_mut(id as usize).and_then(|state| state.shared.as_mut()) {
+            self.lanes_bytes -= shared.bytes;
+            shared.bytes = shared.lanes.memory_bytes();
+            self.lanes_bytes += shared.bytes;
+        }
+        self.lanes_bytes
+    }
+
+    /// What was retired since the last call.
+    pub fn take_retired(&mut self) -> Vec<Shared> {
+        std::mem::take(&mut self.retired)
+    }
+
+    /// What was asked for since the last call.
+    pub fn take_indexing(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.indexing)
     }
 
     /// Forgets that every job of a queue was looked at, since some have come that were not.
@@ -146,13 +218,29 @@ impl Scheduler {
 }
 
 impl QueueState {
-    /// Forgets what was known of another list, or of this one before it was written anew.
-    pub fn look_at(&mut self, object: u64, rewrites: u64) {
+    /// Forgets what was known of another list, or of this one before it was written anew. Its lanes are for
+    /// [`retire`](Scheduler::retire).
+    #[must_use]
+    pub fn look_at(&mut self, object: u64, rewrites: u64) -> Option<Box<Shared>> {
         if (self.object, self.rewrites) != (object, rewrites) {
             self.clean = 0;
             (self.object, self.rewrites) = (object, rewrites);
             self.held = [None; 2];
+            return self.shared.take();
         }
+        None
+    }
+
+    /// The lanes as they are under other rules, if those leave them right.
+    fn shared_under(&mut self, rules: Option<&QueueRules>) -> Option<Box<Shared>> {
+        let (old, new) = (self.rules.as_deref()?, rules?);
+        let mut shared = if new.keeps_lanes_of(old) { self.shared.take()? } else { return None };
+        for (tenant, _) in old.weights().chain(new.weights()) {
+            if old.weight(tenant) != new.weight(tenant) {
+                shared.lanes.set_weight(tenant, new.weight(tenant));
+            }
+        }
+        Some(shared)
     }
 
     /// Tells whether it still knows this list.

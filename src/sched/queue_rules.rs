@@ -1,10 +1,12 @@
 //! The rules that one queue has, made ready to be asked about many jobs. It is handed to other threads as it is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::job::{Holding, Job, Matcher, Predicate, Summary};
 
-use super::rule::{Action, Blackhole, Kind, Rule};
+use super::lanes::NO_TENANT;
+use super::rule::{Action, Blackhole, Kind, Rule, Sharing};
 
 /// The name under which a set that pauses queues is shown.
 pub const PAUSED_BY_SET: &str = "sidekiq:paused";
@@ -36,7 +38,24 @@ pub struct Taking {
 #[derive(Debug, Clone)]
 pub struct Keeping {
     pub name: Arc<str>,
-    predicate: Predicate,
+    what: Kept,
+}
+
+/// Which jobs are kept.
+#[derive(Debug, Clone)]
+enum Kept {
+    Matching(Box<Predicate>),
+    /// Those of a tenant, which stands where the queue's sharing says.
+    OfTenant(Box<str>),
+}
+
+/// What holds for a queue without a rule that says it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Besides {
+    /// A set of the job library names it as paused.
+    pub paused_by_set: bool,
+    /// Every queue is shared.
+    pub shared: bool,
 }
 
 /// See the module.
@@ -54,6 +73,11 @@ pub struct QueueRules {
     taking: Vec<Taking>,
     matcher: Matcher,
     holding: Vec<Keeping>,
+    /// The queue is shared between tenants, in this way.
+    pub fair: Option<Sharing>,
+    weights: BTreeMap<Box<str>, f64>,
+    /// The revisions of the rules that single jobs are not handed out for.
+    barring: Vec<u64>,
 }
 
 impl QueueRules {
@@ -62,28 +86,48 @@ impl QueueRules {
         rules: impl Iterator<Item = &'a Rule>,
         version: u64,
         epoch: u32,
-        paused_by_set: bool,
+        Besides { paused_by_set, shared }: Besides,
     ) -> QueueRules {
         let (mut taking, mut holding) = (Vec::new(), Vec::new());
         let mut paused: Option<Arc<str>> = paused_by_set.then(|| PAUSED_BY_SET.into());
+        let (mut fair, mut weighed, mut barring) = (shared.then(Sharing::default), BTreeMap::new(), Vec::new());
         for rule in rules {
             match &rule.kind {
-                Kind::Blackhole(blackhole) => taking.push(Taking::new(rule, blackhole)),
+                Kind::Blackhole(blackhole) => {
+                    barring.push(rule.revision);
+                    taking.push(Taking::new(rule, blackhole));
+                }
                 Kind::Pause(predicate) if predicate.names_queue_only() => paused = Some(rule.name.as_str().into()),
                 Kind::Pause(predicate) => {
-                    holding.push(Keeping { name: rule.name.as_str().into(), predicate: predicate.clone() });
+                    barring.push(rule.revision);
+                    holding.push(Keeping {
+                        name: rule.name.as_str().into(),
+                        what: Kept::Matching(Box::new(predicate.clone())),
+                    });
                 }
+                // Of several, the newest that covers the queue says how.
+                Kind::Fair(newest) => fair = Some(newest.how.clone()),
+                Kind::Weight(of) => drop(weighed.insert(&*of.tenant, (of.weight, rule))),
+            }
+        }
+        let mut weights = BTreeMap::new();
+        for (tenant, (weight, rule)) in weighed.into_iter().filter(|_| fair.is_some()) {
+            if weight > 0.0 {
+                weights.insert(tenant.into(), weight);
+            } else {
+                barring.push(rule.revision);
+                holding.push(Keeping { name: rule.name.as_str().into(), what: Kept::OfTenant(tenant.into()) });
             }
         }
         let matcher = Matcher::new(taking.iter().map(|taking| taking.predicate.clone()).collect());
         let timed = taking.iter().any(|taking| taking.predicate.depends_on_time());
         let epoch = if taking.is_empty() { 0 } else { epoch };
-        QueueRules { key: key.into(), version, epoch, paused, timed, taking, matcher, holding }
+        QueueRules { key: key.into(), version, epoch, paused, timed, taking, matcher, holding, fair, weights, barring }
     }
 
     /// One rule alone, to be asked about jobs of a queue, or by [`takes_from`](Self::takes_from) about those of any.
     pub fn for_one(queue: &[u8], rule: &Rule) -> QueueRules {
-        QueueRules::new(queue, std::iter::once(rule), 0, 0, false)
+        QueueRules::new(queue, std::iter::once(rule), 0, 0, Besides::default())
     }
 
     /// Tells whether the first taking rule takes a job of some queue, which was there before the rule.
@@ -93,12 +137,29 @@ impl QueueRules {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.taking.is_empty() && self.holding.is_empty() && self.paused.is_none()
+        self.taking.is_empty() && self.holding.is_empty() && self.paused.is_none() && self.fair.is_none()
     }
 
     /// Some jobs may be held back although the queue as a whole is not.
     pub fn holds(&self) -> bool {
         !self.holding.is_empty()
+    }
+
+    /// Tells whether lanes that were made under other rules are right under these: none of their jobs is missing in them.
+    pub fn keeps_lanes_of(&self, other: &QueueRules) -> bool {
+        self.fair.is_some()
+            && self.fair == other.fair
+            && other.barring.iter().all(|revision| self.barring.contains(revision))
+    }
+
+    /// The share of a tenant relative to 1, where somebody has set it; a tenant that is paused has none.
+    pub fn weight(&self, tenant: &str) -> Option<f64> {
+        self.weights.get(tenant).copied()
+    }
+
+    /// All tenants whose share somebody has set.
+    pub fn weights(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.weights.iter().map(|(tenant, weight)| (&**tenant, *weight))
     }
 
     pub fn takes(&self) -> bool {
@@ -124,14 +185,22 @@ impl QueueRules {
         if let Some(index) = self.take(&job, now_ms, pushed_by_ms) {
             return Verdict::Take(index);
         }
-        let holds = |hold: &Keeping| hold.predicate.matches(&self.key, &job, now_ms, pushed_by_ms.unwrap_or(now_ms));
-        self.holding.iter().position(holds).map_or(Verdict::Deliver, Verdict::Hold)
+        self.held_by(&job, now_ms, pushed_by_ms.unwrap_or(now_ms)).map_or(Verdict::Deliver, Verdict::Hold)
     }
 
     /// As [`verdict`](Self::verdict), for a job that no rule takes out for sure.
     pub fn hold(&self, payload: &[u8], now_ms: u64) -> Option<usize> {
-        let job = Job::new(payload);
-        self.holding.iter().position(|hold| hold.predicate.matches(&self.key, &job, now_ms, now_ms))
+        self.held_by(&Job::new(payload), now_ms, now_ms)
+    }
+
+    fn held_by(&self, job: &Job, now_ms: u64, pushed_by_ms: u64) -> Option<usize> {
+        self.holding.iter().position(|keeping| match &keeping.what {
+            Kept::Matching(predicate) => predicate.matches(&self.key, job, now_ms, pushed_by_ms),
+            Kept::OfTenant(tenant) => {
+                let found = self.fair.as_ref().and_then(|fair| fair.tenant(job));
+                found.as_deref().unwrap_or(NO_TENANT) == &**tenant
+            }
+        })
     }
 
     /// The rule that takes a job out, if one does.
@@ -167,7 +236,7 @@ impl QueueRules {
         }
         let all = |predicate: &Predicate| predicate.by_summary(&self.key, summary) == Holding::All;
         (!checked && self.taking.iter().any(|taking| taking.sample >= 1.0 && all(&taking.predicate)))
-            || self.holding.iter().any(|hold| all(&hold.predicate))
+            || self.holding.iter().any(|keeping| matches!(&keeping.what, Kept::Matching(predicate) if all(predicate)))
     }
 
     /// Tells whether no job that a summary speaks of is for a rule to take; only what is sure counts.

@@ -1,6 +1,8 @@
 //! One rule: what a person has said about jobs, who said it and when.
 
-use crate::job::Predicate;
+use std::borrow::Cow;
+
+use crate::job::{Job, Path, Predicate};
 
 /// What a rule is about. Names are unique within a kind and a database.
 #[derive(Debug, Clone, PartialEq)]
@@ -9,6 +11,59 @@ pub enum Kind {
     Blackhole(Blackhole),
     /// Matching jobs stay where they are.
     Pause(Predicate),
+    /// Queues are shared between tenants.
+    Fair(Fair),
+    /// The share of one tenant in queues.
+    Weight(Weight),
+}
+
+/// Queues that are shared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fair {
+    /// It names queues only.
+    pub predicate: Predicate,
+    pub how: Sharing,
+}
+
+/// How a queue is shared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sharing {
+    /// Where the tenant of a job stands: the first of these that finds one. Without any, wherever a tenant is known to stand.
+    pub by: Vec<Path>,
+    /// Jobs that a lane of weight 1 hands out in its turn.
+    pub quantum: u32,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Weight {
+    pub predicate: Predicate,
+    pub tenant: String,
+    /// Relative to 1; 0 for no service.
+    pub weight: f64,
+}
+
+impl Default for Sharing {
+    fn default() -> Sharing {
+        Sharing { by: Vec::new(), quantum: 1 }
+    }
+}
+
+impl Sharing {
+    /// The tenant of a job.
+    pub fn tenant<'a>(&self, job: &Job<'a>) -> Option<Cow<'a, str>> {
+        match &self.by[..] {
+            [] => job.tenant(),
+            by => by.iter().find_map(|path| job.at_path(path)).map(Cow::Owned),
+        }
+    }
+
+    /// The tenant of a job, and where it was found.
+    pub fn tenant_and_place<'a>(&self, job: &Job<'a>) -> Option<(Cow<'a, str>, String)> {
+        match &self.by[..] {
+            [] => job.tenant_and_place().map(|(tenant, place)| (tenant, place.to_owned())),
+            by => by.iter().find_map(|path| Some((Cow::Owned(job.at_path(path)?), path.to_string()))),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +123,8 @@ impl Rule {
         match &self.kind {
             Kind::Blackhole(blackhole) => &blackhole.predicate,
             Kind::Pause(predicate) => predicate,
+            Kind::Fair(fair) => &fair.predicate,
+            Kind::Weight(weight) => &weight.predicate,
         }
     }
 
@@ -76,6 +133,16 @@ impl Rule {
         match &self.kind {
             Kind::Blackhole(_) => "blackhole",
             Kind::Pause(_) => "pause",
+            Kind::Fair(_) => "fair",
+            Kind::Weight(_) => "weight",
+        }
+    }
+
+    /// What a person calls such a rule.
+    pub fn kind_title(&self) -> &'static str {
+        match &self.kind {
+            Kind::Fair(_) => "fair queue",
+            _ => self.kind_name(),
         }
     }
 }

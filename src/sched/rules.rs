@@ -1,6 +1,6 @@
 //! The rules of all databases, oldest first.
 
-use super::queue_rules::QueueRules;
+use super::queue_rules::{Besides, QueueRules};
 use super::rule::{Kind, Rule};
 
 /// See the module.
@@ -82,9 +82,9 @@ impl Rules {
         all.find(|(_, rule)| rule.expires_ms.is_some_and(|at_ms| at_ms <= now_ms))
     }
 
-    /// The rules of one queue. `paused` says whether a set of the job library names it as paused.
-    pub fn for_queue(&self, database: usize, key: &[u8], paused: bool) -> QueueRules {
+    /// The rules of one queue.
+    pub fn for_queue(&self, database: usize, key: &[u8], besides: Besides) -> QueueRules {
         let rules = self.of(database).iter().filter(|rule| rule.predicate().covers_queue(key));
-        QueueRules::new(key, rules, self.version, self.epoch, paused)
+        QueueRules::new(key, rules, self.version, self.epoch, besides)
     }
 }

@@ -17,6 +17,7 @@ use crate::keyspace::chunk::Chunk;
 use crate::keyspace::recovery::{Fetched, inline_body};
 use crate::keyspace::save::piece_key;
 use crate::keyspace::{Kind, Missing, Save, Spill, SpilledChunk, Value};
+use crate::sched::Lanes;
 use crate::store::{Space, Store, StoreError};
 
 /// Threads that read the store: enough to keep a disk busy, few enough not to starve the event loop on two cores.
@@ -44,6 +45,13 @@ pub struct Load {
     pub token: u64,
 }
 
+/// What the sweeper's thread is asked to do.
+#[derive(Debug)]
+enum Ask {
+    Look(Question),
+    Free(Box<Lanes>),
+}
+
 /// What a thread has to tell.
 #[derive(Debug)]
 pub enum Done {
@@ -68,7 +76,7 @@ pub type Waker = Arc<dyn Fn() + Send + Sync>;
 pub struct Background {
     store: Arc<dyn Store>,
     jobs: Option<Sender<Job>>,
-    questions: Option<Sender<Question>>,
+    questions: Option<Sender<Ask>>,
     loads: Arc<Loads>,
     done: Receiver<Done>,
     threads: Vec<JoinHandle<()>>,
@@ -152,7 +160,13 @@ impl Background {
     pub fn look(&self, question: Question) {
         let questions = self.questions.as_ref().expect("the sender lives as long as the threads");
         // A thread that has ended has panicked, and with it the process ends.
-        let _ = questions.send(question);
+        let _ = questions.send(Ask::Look(question));
+    }
+
+    /// Frees what may be large.
+    pub fn free(&self, lanes: Lanes) {
+        let questions = self.questions.as_ref().expect("the sender lives as long as the threads");
+        let _ = questions.send(Ask::Free(Box::new(lanes)));
     }
 
     /// What the threads have to tell since the last look.
@@ -312,8 +326,15 @@ fn load_all(store: &dyn Store, loads: &Loads, report: &Report) {
 }
 
 /// Answers questions in their order.
-fn look_at_all(store: &dyn Store, asked: &Receiver<Question>, report: &Report) {
-    while let Ok(question) = asked.recv() {
+fn look_at_all(store: &dyn Store, asked: &Receiver<Ask>, report: &Report) {
+    while let Ok(ask) = asked.recv() {
+        let question = match ask {
+            Ask::Look(question) => question,
+            Ask::Free(lanes) => {
+                drop(lanes);
+                continue;
+            }
+        };
         let answer = look(question, |object, at| {
             let stored = store.chunk(at.id).map_err(|error| error.to_string())?;
             let chunk = stored.map(|stored| Chunk::decode(&stored, object)).transpose();

@@ -5,6 +5,7 @@ mod checkpoint;
 mod client;
 pub mod directory;
 mod house;
+mod indexer;
 pub mod info;
 mod open;
 mod progress;

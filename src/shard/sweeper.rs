@@ -18,7 +18,7 @@ use crate::clock::Now;
 use crate::command::job::count::{self, Count};
 use crate::command::job::look::{Answer, PIECES_BYTES_MAX, PIECES_MAX, Question, Seen, Want};
 use crate::command::job::task::{Progress, Task};
-use crate::command::job::{end_expired, serve, sweep};
+use crate::command::job::{end_expired, serve, share, sweep};
 use crate::command::{Context, Stop, SweepState, Within};
 use crate::keyspace::recovery::Fetched;
 use crate::keyspace::{Kind, Missing, ObjectId, QueueId, Side, Slot};
@@ -26,12 +26,13 @@ use crate::sched::QueueRules;
 
 use super::background::Load;
 use super::house::row_of;
+use super::indexer::Indexing;
 use super::{Shard, Sockets};
 
 /// Queues that are checked in one turn after the rules have changed.
 const CHECKS_A_TURN: u32 = 256;
 /// Chunks that are passed over in one turn since their summaries tell enough.
-const SKIPS_A_TURN: usize = 4096;
+pub const SKIPS_A_TURN: usize = 4096;
 /// How often the thread is asked about a queue before it has answered.
 const QUESTIONS_AHEAD: usize = 3;
 /// Counts that are kept to be read; beyond them the oldest is forgotten.
@@ -59,6 +60,7 @@ pub struct Sweeper {
     task_later_ms: u64,
     /// The oldest of those that are not over goes on.
     counts: VecDeque<Counting>,
+    pub indexing: Vec<Indexing>,
     answers: VecDeque<Answer>,
     /// By database and number of the rule.
     totals: BTreeMap<(usize, u64), Totals>,
@@ -198,12 +200,13 @@ impl Shard {
         let swept = self.sweep_queue(now);
         let tasked = self.step_task(now);
         let counted = self.count_on(now);
+        let indexed = self.index_on(now);
         if self.house.sweeper.active.is_none() && self.house.sweeper.seeks.is_empty() {
             // What was asked for a list that is gone.
             self.house.sweeper.answers.clear();
         }
         self.serve_waiters(now, sockets);
-        checked || sought || swept || tasked || counted
+        checked || sought || swept || tasked || counted || indexed
     }
 
     /// Takes what a thread has brought for a step.
@@ -218,6 +221,7 @@ impl Shard {
     }
 
     pub(super) fn looked(&mut self, answer: Answer) {
+        let Some(answer) = self.hear_index(answer) else { return };
         let sweeper = &mut self.house.sweeper;
         match sweeper.counts.iter_mut().find(|of| of.asked == Some(answer.token)) {
             Some(of) => {
@@ -250,7 +254,7 @@ impl Shard {
             sweeper.timed_at = None;
             sweeper.checking = Some(1);
         }
-        let changes = self.keys.paused_changes() * 2 + u64::from(self.house.settings.job_paused_sets);
+        let changes = serve::besides_changes(&self.keys, &self.house.settings);
         if sweeper.seen_version == self.jobs.rules.version() && self.paused_seen == changes {
             return;
         }
@@ -264,6 +268,9 @@ impl Shard {
     }
 
     fn start_work(&mut self, now: Now) {
+        for shared in self.jobs.take_retired() {
+            self.house.background.free(shared.lanes);
+        }
         for work in self.jobs.take_work() {
             self.house.sweeper.tasks.push_back(Task::new(work, now.wall_ms()));
             self.house.sweeper.task_later_ms = 0;
@@ -305,6 +312,9 @@ impl Shard {
             let slot = context.keys.find_kind(&key, Kind::List).ok()??;
             let (id, rules) = serve::rules_of(context, slot)?;
             let clean = context.jobs.state(id).is_some_and(|state| state.clean >= rules.epoch);
+            if rules.fair.is_some() {
+                share::prepare(context, (slot, id), &rules);
+            }
             Some((rules.takes() && (rules.timed || !clean), rules.timed))
         });
         if let Some((true, timed)) = wanted {
@@ -457,7 +467,7 @@ impl Shard {
         !active.over
     }
 
-    fn question(
+    pub(super) fn question(
         &mut self,
         now: Now,
         object: ObjectId,

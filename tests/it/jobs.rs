@@ -14,6 +14,7 @@ mod ruling;
 mod scopes;
 mod settle;
 mod steps;
+mod tenants;
 mod workers;
 mod world;
 

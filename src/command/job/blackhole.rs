@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::job::{Field, Job, Predicate, queue_matches};
 use crate::keyspace::{Kind as ValueKind, Side};
 use crate::resp::{Error, Reply};
-use crate::sched::{Kind, Rule, Scope, Until, Work};
+use crate::sched::{Besides, Kind, Rule, Scope, Until, Work};
 
 use super::catch::quarantine_key;
 use super::count::Count;
@@ -355,7 +355,7 @@ fn test(context: &mut Context, request: &[Bytes]) -> Outcome {
         .map_or_else(|| job.field(Field::Queue).unwrap_or_default().as_bytes().to_vec(), |queue| queue.to_vec());
     let queue = if context.keys.queues.names.is_queue(&queue) { queue } else { [b"queue:", &queue[..]].concat() };
     let now_ms = context.keys.now_ms();
-    let rules = context.jobs.rules.for_queue(context.keys.selected(), &queue, false);
+    let rules = context.jobs.rules.for_queue(context.keys.selected(), &queue, Besides::default());
     Ok(match rules.take(&job, now_ms, Some(now_ms)) {
         Some(index) => text(&*rules.taking(index).name),
         None => Reply::Null,
@@ -447,7 +447,7 @@ fn refuse_if_caught_again(context: &mut Context, name: &str, places: &[Vec<u8>])
     for origin in places {
         let quarantine = super::catch::quarantine_key(name, origin);
         let Ok(Some(slot)) = context.keys.find_kind(&quarantine, ValueKind::List) else { continue };
-        let rules = context.jobs.rules.for_queue(database, origin, false);
+        let rules = context.jobs.rules.for_queue(database, origin, Besides::default());
         for side in [crate::keyspace::Side::Left, crate::keyspace::Side::Right] {
             let item = context.keys.list_end(slot, side)?;
             if let Some(index) = rules.take(&Job::new(item), now_ms, None) {

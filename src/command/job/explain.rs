@@ -3,17 +3,19 @@
 use bytes::Bytes;
 
 use crate::job::Job;
-use crate::keyspace::{List, Side, Slot};
+use crate::keyspace::{List, QueueId, Side, Slot};
 use crate::resp::Reply;
 use crate::sched::{Held, PAUSED_BY_SET, QueueRules, Verdict};
 
 use super::sample::reading::one_list;
 use super::serve::{index_of, pop_end, rules_of};
-use super::{READ, SINCE, known, map, number, text};
+use super::{READ, SINCE, known, map, number, tenant, text};
 use crate::command::{Command, Context, Group, Keys, Outcome, Stop};
 
 /// Jobs of the front that are shown.
 const HEAD_MAX: usize = 10;
+/// Lanes that are shown.
+const LANES_MAX: usize = 10;
 
 pub const COMMANDS: &[Command] = &[Command {
     name: "job.explain",
@@ -43,6 +45,7 @@ fn explain(context: &mut Context, request: &[Bytes]) -> Outcome {
         ("rules", rules_covering(context, &key, front.paused.as_deref())),
         ("held_from_pop_end", number(front.held)),
         ("head", Reply::Array(front.head)),
+        ("lanes", front.lanes.map_or(Reply::Null, Reply::Array)),
         ("sweeping", Reply::flag(is_swept(context, &key))),
         ("waiting_workers", known(None)),
     ]))
@@ -57,6 +60,8 @@ struct Front {
     /// Jobs from the end on that are known not to go out.
     held: u64,
     head: Vec<Reply>,
+    /// Of a queue that tenants share: whose turn it is next.
+    lanes: Option<Vec<Reply>>,
 }
 
 impl Front {
@@ -89,8 +94,16 @@ impl Front {
             (None, Some(held)) if none_goes => leading.max(held_count(list, end, held)),
             _ => leading,
         };
-        Ok(Front { length: list.len(), end: Some(end), paused, held, head })
+        let length = list.len();
+        let lanes = ruled.as_ref().and_then(|(id, rules)| lanes(context, *id, rules));
+        Ok(Front { length, end: Some(end), paused, held, head, lanes })
     }
+}
+
+/// Whose turn it is next.
+fn lanes(context: &mut Context, id: QueueId, rules: &QueueRules) -> Option<Vec<Reply>> {
+    let lanes = &context.jobs.state(id)?.shared.as_ref().filter(|_| rules.fair.is_some())?.lanes;
+    Some(lanes.turns(LANES_MAX).map(|lane| tenant::shown(&lane)).collect())
 }
 
 /// What becomes of a job, and the rule that says so.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::job::Job;
 use crate::keyspace::{Kind, Piece, Slot};
 use crate::resp::Reply;
+use crate::sched::{NO_TENANT, Sharing};
 
 use super::sample::Sampler;
 use super::sample::interval::{Estimate, Looked, Shares};
@@ -27,7 +28,7 @@ const DRAWS_MAX: u64 = 1_024;
 const BYTES_MAX: u64 = 64 << 20;
 /// Classes and tenants that are shown: those with the most jobs.
 const SHOWN_MAX: usize = 20;
-/// How jobs without a class or a tenant are called.
+/// How jobs without a class are called.
 const NAMELESS: &str = "-";
 
 pub const COMMANDS: &[Command] = &[Command {
@@ -46,8 +47,26 @@ pub const COMMANDS: &[Command] = &[Command {
 fn inspect(context: &mut Context, request: &[Bytes]) -> Outcome {
     let options = Options::read(&request[2..], context.keys.now_ms(), "SAMPLE", SAMPLE_DEFAULT, SAMPLE_MAX)?;
     let (key, slot) = one_list(context, &request[1])?;
+    begin(context, key, slot, options, None)
+}
+
+/// Answers whose the jobs of a queue are, one of several, that would be shared in some way.
+pub fn shares(context: &mut Context, key: Vec<u8>, queues: u64, sharing: Sharing) -> Outcome {
+    let slot = context.keys.find_kind(&key, Kind::List)?;
+    let options = Options { predicate: None, count: SAMPLE_DEFAULT };
+    begin(context, key, slot, options, Some(Planned { sharing, queues, paths: Names::default() }))
+}
+
+fn begin(
+    context: &mut Context,
+    key: Vec<u8>,
+    slot: Option<Slot>,
+    options: Options,
+    planned: Option<Planned>,
+) -> Outcome {
     let (draws, few_max) = slot.map_or((0, 0), |slot| draws_for(context, slot, options.count));
     let inspection = Inspection {
+        planned,
         options,
         now_ms: context.keys.now_ms(),
         pass: Pass::new(vec![key]),
@@ -69,8 +88,18 @@ fn draws_for(context: &Context, slot: Slot, jobs: u64) -> (usize, usize) {
     (draws, draws)
 }
 
+/// What is told of a queue that would be shared.
+struct Planned {
+    sharing: Sharing,
+    /// How many queues would be.
+    queues: u64,
+    /// Where tenants were found.
+    paths: Names,
+}
+
 /// See the module.
 struct Inspection {
+    planned: Option<Planned>,
     options: Options,
     now_ms: u64,
     pass: Pass,
@@ -113,7 +142,16 @@ impl Reading for Inspection {
         seen.bytes += item.len() as u64 * chunk.times;
         seen.without_fields.now += u64::from(!job.has_fields());
         seen.classes.count(job.class().as_deref().unwrap_or(NAMELESS));
-        seen.tenants.count(job.tenant().as_deref().unwrap_or(NAMELESS));
+        match &mut self.planned {
+            Some(planned) => match planned.sharing.tenant_and_place(&job) {
+                Some((tenant, place)) => {
+                    seen.tenants.count(&tenant);
+                    planned.paths.count(&place);
+                }
+                None => seen.tenants.count(NO_TENANT),
+            },
+            None => seen.tenants.count(job.tenant().as_deref().unwrap_or(NO_TENANT)),
+        }
         if let Some(at_ms) = job.enqueued_ms() {
             let (oldest, newest) = seen.enqueued_ms.unwrap_or((at_ms, at_ms));
             seen.enqueued_ms = Some((oldest.min(at_ms), newest.max(at_ms)));
@@ -177,12 +215,30 @@ impl Inspection {
         seen.tenants.close(&chunk);
         seen.matched.close(&chunk);
         seen.without_fields.close(&chunk);
+        if let Some(planned) = &mut self.planned {
+            planned.paths.close(&chunk);
+        }
     }
 
     fn reply(&mut self) -> Reply {
         let seen = &self.seen;
         let looked = &seen.looked;
         let matched = self.options.predicate.as_ref().map(|_| seen.matched.shares.estimate(looked));
+        if let Some(planned) = &self.planned {
+            let without = seen.tenants.shares(NO_TENANT).map(|shares| shares.estimate(looked));
+            let part = without.map_or(0.0, |without| without.number as f64 / (looked.total as f64).max(1.0));
+            return map(vec![
+                ("queues", number(planned.queues)),
+                ("queue", text(&self.pass.keys()[0])),
+                ("total", number(looked.total)),
+                ("sampled", number(looked.jobs)),
+                ("exact", Reply::flag(looked.jobs == looked.total)),
+                ("tenants_seen", number(seen.tenants.len_but(NO_TENANT))),
+                ("tenants", seen.tenants.reply(looked)),
+                ("part_without", Reply::Double(part)),
+                ("found_by", planned.paths.reply(looked)),
+            ]);
+        }
         let drawn_jobs: u64 = self.seen.classes.jobs_drawn;
         map(vec![
             ("queue", text(&self.pass.keys()[0])),
@@ -249,6 +305,14 @@ impl Names {
         for number in self.met.drain(..) {
             self.counts[number].close(chunk);
         }
+    }
+
+    fn shares(&self, name: &str) -> Option<&Shares> {
+        self.numbers.get(name).map(|number| &self.counts[*number].shares)
+    }
+
+    fn len_but(&self, name: &str) -> u64 {
+        self.numbers.len() as u64 - u64::from(self.numbers.contains_key(name))
     }
 
     /// Those with the most jobs, each with the number and the ends of its interval.

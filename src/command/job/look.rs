@@ -2,16 +2,17 @@
 //! loading of chunks, which is handed in.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use compact_str::CompactString;
 
 use crate::job::Job;
 use crate::keyspace::chunk::Chunk;
 use crate::keyspace::list::ChunkAt;
 use crate::keyspace::{ObjectId, Piece, Side};
-use crate::sched::{QueueRules, Verdict};
+use crate::sched::{NO_TENANT, QueueRules, Verdict};
 
 /// Chunks of one question, and bytes in them beyond which no further one is asked about.
 pub const PIECES_MAX: usize = 32;
@@ -39,6 +40,8 @@ pub enum Want {
     First,
     /// How many jobs rules would take out, and what those hold.
     Counted,
+    /// Whose the jobs are that may be handed out.
+    Tenants,
 }
 
 /// What was seen.
@@ -53,6 +56,7 @@ pub struct Answer {
     pub counted: Counted,
     /// The batches of the jobs that were counted.
     pub batches: BTreeSet<String>,
+    pub sorted: Sorted,
     /// Why the rest was not looked at.
     pub failed: Option<String>,
 }
@@ -68,6 +72,14 @@ pub struct Counted {
     pub unreadable: u64,
 }
 
+/// Whose jobs are: each tenant once, and of each job its ordinal and the index of its tenant.
+#[derive(Debug, Default)]
+pub struct Sorted {
+    pub tenants: Vec<CompactString>,
+    pub jobs: Vec<(u64, u32)>,
+    by_tenant: HashMap<CompactString, u32>,
+}
+
 /// One chunk, looked at to its end.
 #[derive(Debug, Default)]
 pub struct Seen {
@@ -75,6 +87,21 @@ pub struct Seen {
     pub jobs: u64,
     /// Ordinal, the rule that takes it, the job.
     pub taken: Vec<(u64, usize, Bytes)>,
+}
+
+impl Sorted {
+    fn add(&mut self, ordinal: u64, tenant: &str) {
+        let index = match self.by_tenant.get(tenant) {
+            Some(index) => *index,
+            None => {
+                let index = self.tenants.len() as u32;
+                self.tenants.push(tenant.into());
+                self.by_tenant.insert(tenant.into(), index);
+                index
+            }
+        };
+        self.jobs.push((ordinal, index));
+    }
 }
 
 impl Counted {
@@ -131,6 +158,13 @@ pub fn look(
                 Want::Taken => {
                     if let Some(index) = question.rules.take(&Job::new(item), question.now_ms, None) {
                         seen.taken.push((ordinal, index, Bytes::copy_from_slice(item)));
+                    }
+                }
+                Want::Tenants => {
+                    let fair = question.rules.fair.as_ref();
+                    if question.rules.verdict(item, question.now_ms, None) == Verdict::Deliver {
+                        let tenant = fair.and_then(|fair| fair.tenant(&Job::new(item)));
+                        answer.sorted.add(ordinal, tenant.as_deref().unwrap_or(NO_TENANT));
                     }
                 }
                 Want::Counted => {

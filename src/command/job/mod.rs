@@ -18,9 +18,11 @@ mod rules;
 mod sample;
 mod scan;
 pub mod serve;
+pub mod share;
 mod stats;
 pub mod sweep;
 pub mod task;
+mod tenant;
 mod unlock;
 mod words;
 mod work;
@@ -47,6 +49,7 @@ pub const FAMILIES: &[&[Command]] = &[
     rules::COMMANDS,
     scan::COMMANDS,
     stats::COMMANDS,
+    tenant::COMMANDS,
 ];
 
 const SINCE: &str = "7.2.4";

@@ -4,7 +4,6 @@ use bytes::Bytes;
 
 use crate::resp::{Error, Reply};
 
-use super::blackhole::Made;
 use super::registry::{self, Change, maker};
 use super::{CHANGE, SINCE, text, words};
 use crate::command::{Command, Context, Group, Keys, Outcome};
@@ -47,20 +46,9 @@ fn pause(context: &mut Context, request: &[Bytes]) -> Outcome {
     if is_help(request) {
         return super::rules::help_lines(COMMANDS);
     }
-    let (mut rule, manner) = words::parse_with_manner(request, maker(context))?;
-    let database = context.keys.selected();
-    let old = context.jobs.rules.find(database, KIND, &rule.name).cloned();
-    if old.is_some() && !manner.replace {
-        return Err(Error::new(format!("ERR a pause is called '{}' already; add REPLACE", rule.name)).into());
-    }
-    rule.number = old.as_ref().map_or(context.jobs.rules.next_number(), |old| old.number);
-    let undo = match &old {
-        Some(old) => format!("{} REPLACE", words::line(old, rule.made.at_ms)),
-        None => format!("JOB.RESUME {}", words::quoted(&rule.name)),
-    };
-    let reply = Made::of(context, &rule).reply(context, &rule);
-    registry::put(context, rule.clone(), Change { what: words::line(&rule, rule.made.at_ms), undo })?;
-    Ok(reply)
+    let (rule, manner) = words::parse_with_manner(request, maker(context))?;
+    let undo = format!("JOB.RESUME {}", words::quoted(&rule.name));
+    registry::make(context, rule, manner.replace, undo)
 }
 
 fn resume(context: &mut Context, request: &[Bytes]) -> Outcome {

@@ -10,7 +10,8 @@ use crate::keyspace::{Kind, Side};
 use crate::resp::Error;
 use crate::sched::{Made, Rule, Rules};
 
-use crate::command::{Context, Stop};
+use super::words;
+use crate::command::{Context, Outcome, Stop};
 
 /// Changes that are remembered in each database.
 pub const LOG_ENTRIES_MAX: u64 = 10_000;
@@ -32,6 +33,25 @@ pub fn maker(context: &Context) -> Made {
         by.push_str(&format!(" ({})", String::from_utf8_lossy(&session.name)));
     }
     Made { at_ms: context.keys.now_ms(), by }
+}
+
+/// Makes a rule as a command asks for it, in the place of one of the same kind and name if it may. `undo` takes a new one
+/// back.
+pub fn make(context: &mut Context, mut rule: Rule, replace: bool, undo: String) -> Outcome {
+    let old = context.jobs.rules.find(context.keys.selected(), rule.kind_name(), &rule.name).cloned();
+    if old.is_some() && !replace {
+        let what = rule.kind_title();
+        return Err(Error::new(format!("ERR a {what} is called '{}' already; add REPLACE", rule.name)).into());
+    }
+    rule.number = old.as_ref().map_or(context.jobs.rules.next_number(), |old| old.number);
+    let undo = match &old {
+        Some(old) => format!("{} REPLACE", words::line(old, rule.made.at_ms)),
+        None => undo,
+    };
+    let reply = super::blackhole::Made::of(context, &rule).reply(context, &rule);
+    let what = words::line(&rule, rule.made.at_ms);
+    put(context, rule, Change { what, undo })?;
+    Ok(reply)
 }
 
 /// Puts a rule into force, in this frame and for the next command.
@@ -128,7 +148,7 @@ pub fn in_system<T>(context: &mut Context, work: impl FnOnce(&mut Context) -> Re
 
 fn encode(rule: &Rule) -> String {
     json!({
-        "words": super::words::of(rule),
+        "words": words::of(rule),
         "at": rule.made.at_ms,
         "by": rule.made.by,
         "number": rule.number,
@@ -146,7 +166,7 @@ fn decode(text: &[u8]) -> Result<Rule, String> {
         at_ms: value["at"].as_u64().unwrap_or_default(),
         by: value["by"].as_str().unwrap_or_default().to_owned(),
     };
-    let mut rule = super::words::parse(&words, made).map_err(|error| error.line().to_owned())?;
+    let mut rule = words::parse(&words, made).map_err(|error| error.line().to_owned())?;
     rule.number = value["number"].as_u64().unwrap_or_default();
     rule.expires_ms = value["expires"].as_u64();
     Ok(rule)

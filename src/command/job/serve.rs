@@ -10,7 +10,8 @@ use bytes::Bytes;
 use crate::job::Job;
 use crate::keyspace::list::ChunkAt;
 use crate::keyspace::{ChunkView, Keyspace, Kind, List, Miss, QueueId, Side, Slot};
-use crate::sched::{Held, QueueRules, Verdict};
+use crate::sched::{Besides, Held, QueueRules, Verdict};
+use crate::settings::Settings;
 
 use super::catch::{Caught, Place};
 use crate::command::{Context, Stop};
@@ -35,17 +36,19 @@ pub fn rules_of(context: &mut Context, slot: Slot) -> Option<(QueueId, Arc<Queue
         return None;
     }
     let (keys, database) = (&*context.keys, object.database);
-    let honours = context.host.settings().job_paused_sets;
-    let paused = || honours && is_paused(keys, database, &object.key);
-    let state = context.jobs.queue(id, database, &object.key, seen(keys, honours), paused);
-    state.look_at(object.id, keys.list(slot).rewrites());
-    state.rules.clone().map(|rules| (id, rules))
+    let settings = context.host.settings();
+    let besides = || besides(keys, settings, database, &object.key);
+    let state = context.jobs.queue(id, database, &object.key, besides_changes(keys, settings), besides);
+    let retired = state.look_at(object.id, keys.list(slot).rewrites());
+    let rules = state.rules.clone();
+    context.jobs.retire(retired);
+    rules.map(|rules| (id, rules))
 }
 
 /// The rules that a list would have under a key, which may not be there yet.
 fn rules_of_key(context: &mut Context, key: &[u8]) -> Option<Arc<QueueRules>> {
     let database = context.keys.selected();
-    let honours = context.host.settings().job_paused_sets;
+    let settings = context.host.settings();
     let keys = &*context.keys;
     let known = keys.queues.find(database, key);
     if known.is_some_and(|id| keys.queues.get(id).is_some_and(|queue| queue.working))
@@ -55,22 +58,31 @@ fn rules_of_key(context: &mut Context, key: &[u8]) -> Option<Arc<QueueRules>> {
     }
     match known {
         Some(id) => {
-            let paused = || honours && is_paused(keys, database, key);
-            context.jobs.queue(id, database, key, seen(keys, honours), paused).rules.clone()
+            let besides = || besides(keys, settings, database, key);
+            context.jobs.queue(id, database, key, besides_changes(keys, settings), besides).rules.clone()
         }
-        None => Some(Arc::new(context.jobs.rules.for_queue(database, key, false))),
+        None => Some(Arc::new(context.jobs.rules.for_queue(database, key, Besides::default()))),
     }
 }
 
-/// Grows, or changes, with all that pausing sets say.
-fn seen(keys: &Keyspace, honours: bool) -> u64 {
-    keys.paused_changes() * 2 + u64::from(honours)
+/// What holds for a queue without a rule.
+fn besides(keys: &Keyspace, settings: &Settings, database: usize, key: &[u8]) -> Besides {
+    let paused_by_set = settings.job_paused_sets && is_paused(keys, database, key);
+    Besides { paused_by_set, shared: settings.job_fair_default }
+}
+
+/// Differs whenever something may hold without a rule that did not, or the other way round.
+pub fn besides_changes(keys: &Keyspace, settings: &Settings) -> u64 {
+    keys.paused_changes() * 4 + u64::from(settings.job_paused_sets) * 2 + u64::from(settings.job_fair_default)
 }
 
 /// Tells whether there is nothing that could make a queue differ from a list.
 #[inline]
 pub fn is_idle(context: &Context) -> bool {
-    context.jobs.rules.is_empty() && !(context.keys.has_paused_sets() && context.host.settings().job_paused_sets)
+    let settings = context.host.settings();
+    context.jobs.rules.is_empty()
+        && !settings.job_fair_default
+        && !(context.keys.has_paused_sets() && settings.job_paused_sets)
 }
 
 /// Sidekiq Pro keeps the names of paused queues in a set beside them.
@@ -170,6 +182,11 @@ pub fn pick(context: &mut Context, slot: Slot, side: Side, count: u64) -> Result
     let Some((id, rules)) = rules_of(context, slot) else { return Ok(Pick::Plain) };
     if rules.paused.is_some() {
         return Ok(Pick::Nothing);
+    }
+    if let Some(fair) = &rules.fair
+        && super::share::is_served_from(context, slot, id, side)
+    {
+        return super::share::pick(context, (slot, id), side, count, &rules, fair);
     }
     let known = context.jobs.state(id).expect("the rules were just found there");
     let held = known.held[index_of(side)];

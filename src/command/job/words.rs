@@ -2,14 +2,21 @@
 
 use bytes::Bytes;
 
-use crate::job::{Predicate, format_duration, parse_duration_ms};
+use crate::job::{Path, Predicate, format_duration, parse_duration_ms};
 use crate::resp::{Error, parse_double};
-use crate::sched::{Action, Blackhole, Kind, Made, Rule, Scope};
+use crate::sched::{Action, Blackhole, Fair, Kind, Made, Rule, Scope, Sharing, Weight};
 
 use crate::command::argument::is;
 
 /// A longer name is nobody's.
 const NAME_BYTES_MAX: usize = 200;
+/// Paths of one BY, jobs of one turn, and weights but 0.
+const PATHS_MAX: usize = 8;
+const QUANTUM_MAX: u32 = 1_000;
+const WEIGHT_MIN: f64 = 0.001;
+const WEIGHT_MAX: f64 = 1000.0;
+/// Words at which the paths of BY end.
+const TENANT_OPTIONS: &[&str] = &["MODE", "COST", "QUANTUM", "NAME", "COMMENT", "EXPIRE", "REPLACE", "DRYRUN"];
 /// Options of rules, at which the ids of a JID list end.
 pub const OPTIONS: &[&str] = &[
     "SCOPE", "ACTION", "SAMPLE", "UNLOCK", "EXPIRE", "FOR", "COMMENT", "DRYRUN", "EXACT", "REPLACE", "COUNT", "AT",
@@ -38,6 +45,11 @@ pub fn parse_with_manner(words: &[Bytes], made: Made) -> Result<(Rule, Manner), 
             blackhole(name, rest, made)
         }
         [command, rest @ ..] if is(command, "job.pause") && !rest.is_empty() => pause(rest, made),
+        [command, how, queue, rest @ ..] if is(command, "job.tenant") && is(how, "enable") => fair(queue, rest, made),
+        [command, queue, rest @ ..] if is(command, "job.shuffle") => fair(queue, rest, made),
+        [command, how, queue, tenant, weight, rest @ ..] if is(command, "job.tenant") && is(how, "weight") => {
+            share(queue, tenant, weight, rest, made)
+        }
         _ => Err(Error::new(format!("ERR '{}' makes no rule", text(&words.concat())))),
     }
 }
@@ -86,6 +98,72 @@ fn pause(words: &[Bytes], made: Made) -> Result<(Rule, Manner), Error> {
     draft.finish(name, Kind::Pause(predicate), made)
 }
 
+/// `queue-glob [BY path…] [QUANTUM n]`.
+fn fair(queue: &Bytes, words: &[Bytes], made: Made) -> Result<(Rule, Manner), Error> {
+    let mut draft = Draft::default();
+    let predicate = draft.queues(queue, made.at_ms)?;
+    let (mut by, mut quantum) = (Vec::new(), 1);
+    let mut at = 0;
+    while at < words.len() {
+        let word = &words[at];
+        at += if let Some(used) = draft.option(&words[at..], &["NAME"])? {
+            used
+        } else if is(word, "by") {
+            let rest = words[at + 1..].iter();
+            let paths =
+                rest.take_while(|word| !TENANT_OPTIONS.iter().any(|option| is(word, option))).collect::<Vec<_>>();
+            if paths.is_empty() || paths.len() > PATHS_MAX {
+                return Err(Error::new(format!("ERR BY takes 1 to {PATHS_MAX} paths")));
+            }
+            for path in &paths {
+                by.push(Path::parse(&text(path)).map_err(|error| Error::new(format!("ERR BY: {error}")))?);
+            }
+            1 + paths.len()
+        } else if is(word, "mode") || is(word, "cost") {
+            let only = if is(word, "mode") { "drr" } else { "count" };
+            match words.get(at + 1) {
+                Some(value) if is(value, only) => 2,
+                other => {
+                    let given = other.map_or(&b""[..], |other| other);
+                    return Err(wrong(&format!("{} takes {only}", text(word).to_uppercase()), given));
+                }
+            }
+        } else if is(word, "quantum") {
+            let value = words.get(at + 1).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+            let good = value.filter(|quantum| (1..=QUANTUM_MAX).contains(quantum));
+            let given = words.get(at + 1).map_or(&b""[..], |given| given);
+            quantum = good.ok_or_else(|| wrong(&format!("QUANTUM takes 1 to {QUANTUM_MAX} jobs"), given))?;
+            2
+        } else {
+            let known = "BY, MODE, COST, QUANTUM, NAME, COMMENT, EXPIRE and REPLACE";
+            return Err(Error::new(format!("ERR '{}' is no option here; there are {known}", text(word))));
+        };
+    }
+    let name = match draft.name.take() {
+        Some(name) => checked_name(&name)?,
+        None => target(&predicate),
+    };
+    draft.finish(name, Kind::Fair(Fair { predicate, how: Sharing { by, quantum } }), made)
+}
+
+/// `queue-glob tenant weight`.
+fn share(queue: &Bytes, tenant: &Bytes, weight: &Bytes, words: &[Bytes], made: Made) -> Result<(Rule, Manner), Error> {
+    let mut draft = Draft::default();
+    let predicate = draft.queues(queue, made.at_ms)?;
+    let mut at = 0;
+    while at < words.len() {
+        at += draft.option(&words[at..], &[])?.ok_or_else(|| {
+            Error::new(format!("ERR '{}' is no option here; there are COMMENT and EXPIRE", text(&words[at])))
+        })?;
+    }
+    let tenant = checked_name(tenant)?;
+    let good = parse_double(weight).filter(|weight| *weight == 0.0 || (WEIGHT_MIN..=WEIGHT_MAX).contains(weight));
+    let limits = format!("a weight is 0 or from {WEIGHT_MIN} to {WEIGHT_MAX}");
+    let weight = good.ok_or_else(|| wrong(&limits, weight))?;
+    let name = format!("{} {tenant}", target(&predicate));
+    draft.finish(name, Kind::Weight(Weight { predicate, tenant, weight }), made)
+}
+
 /// What a pause is called when nobody gives it a name: the words that say what it is for.
 pub fn target(predicate: &Predicate) -> String {
     let words = predicate.words();
@@ -112,6 +190,22 @@ pub fn of(rule: &Rule) -> Vec<String> {
             say(&["JOB.PAUSE"]);
             predicate.words().iter().skip(1).filter(|word| *word != "ALL").for_each(|word| say(&[word]));
             say(&["NAME", &rule.name]);
+        }
+        Kind::Fair(fair) => {
+            let queue = target(&fair.predicate);
+            say(&["JOB.TENANT", "ENABLE", &queue]);
+            if !fair.how.by.is_empty() {
+                say(&["BY"]);
+                fair.how.by.iter().for_each(|path| say(&[&path.to_string()]));
+            }
+            say(&["MODE", "drr", "COST", "count", "QUANTUM", &fair.how.quantum.to_string()]);
+            if rule.name != queue {
+                say(&["NAME", &rule.name]);
+            }
+        }
+        Kind::Weight(weight) => {
+            let number = crate::resp::format_double(weight.weight);
+            say(&["JOB.TENANT", "WEIGHT", &target(&weight.predicate), &weight.tenant, &number]);
         }
     }
     if let Some(comment) = &rule.comment {
@@ -163,6 +257,11 @@ struct Draft {
 }
 
 impl Draft {
+    /// Reads a queue or queue-glob that stands without its keyword.
+    fn queues(&mut self, queue: &Bytes, now_ms: u64) -> Result<Predicate, Error> {
+        self.read(&[Bytes::from_static(b"QUEUE"), queue.clone(), Bytes::from_static(b"ALL")], now_ms, &[])
+    }
+
     /// Reads a predicate and, behind or before it, options; of those that not every rule has, only the `own` ones.
     fn read(&mut self, words: &[Bytes], now_ms: u64, own: &[&str]) -> Result<Predicate, Error> {
         let mut predicate = None;

@@ -1,8 +1,9 @@
 //! What the model test does with rules: it makes and ends them, restores and purges what they took.
 
-use super::predicate::{Pause, Rule, What};
+use super::payload::TENANTS;
+use super::predicate::{Pause, QUEUE_GLOBS, Rule, What};
 use super::steps::{RULE_NAMES, Run};
-use super::world::{Id, Place, QUEUES, SETS};
+use super::world::{Id, Place, QUEUES, SETS, Weight};
 use super::{info, number, settle::quarantine_key};
 use crate::harness::Value;
 use std::collections::BTreeMap;
@@ -94,6 +95,33 @@ impl Run {
         let at = self.chance.below(self.world.pauses.len());
         let pause = self.world.pauses.remove(at);
         self.talk.sure(&[vec!["JOB.RESUME".to_owned()], pause.what.pause_words()].concat());
+    }
+
+    /// Has tenants share some queues, or lets those be served in order again.
+    pub fn share(&mut self) {
+        let glob = *self.chance.pick(&QUEUE_GLOBS);
+        let is_there = self.world.fair.contains(&glob);
+        if is_there && self.chance.one_in(2) {
+            self.talk.sure(&["JOB.TENANT", "DISABLE", glob]);
+            return self.world.fair.retain(|other| *other != glob);
+        }
+        let reply = self.talk.must(&["JOB.SHUFFLE", glob]);
+        assert_eq!(reply.is_error(), is_there, "{reply:?}");
+        if !is_there {
+            self.world.fair.push(glob);
+        }
+    }
+
+    pub fn weigh(&mut self) {
+        let glob = *self.chance.pick(&QUEUE_GLOBS);
+        let tenant = (!self.chance.one_in(4)).then(|| self.chance.below(TENANTS as usize) as u64);
+        let weight = *self.chance.pick(&[0.0, 0.5, 1.0, 2.5, 1.0]);
+        let name = tenant.map_or("-".to_owned(), |tenant| tenant.to_string());
+        self.talk.sure(&["JOB.TENANT", "WEIGHT", glob, &name, &weight.to_string()]);
+        match self.world.weights.iter_mut().find(|of| (of.glob, of.tenant) == (glob, tenant)) {
+            Some(of) => of.weight = weight,
+            None => self.world.weights.push(Weight { glob, tenant, weight }),
+        }
     }
 
     /// Restores some or all jobs of a rule that has ended, and checks that they are where they belong.

@@ -4,7 +4,7 @@
 //! the sweeper has come by. It may be seen there or not, it is never handed out, and [`super::settle`] finds what became of it.
 
 use super::payload::Job;
-use super::predicate::{Pause, Rule};
+use super::predicate::{Pause, Rule, What};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 pub const QUEUES: [&str; 4] = ["queue:a", "queue:b", "queue:c", "app:queue:a"];
@@ -74,8 +74,21 @@ pub struct World {
     /// Oldest first.
     pub rules: Vec<Rule>,
     pub pauses: Vec<Pause>,
+    /// Globs of queues that tenants share.
+    pub fair: Vec<&'static str>,
+    /// What weights were given, in the order in which they were given first.
+    pub weights: Vec<Weight>,
     /// Jobs that one pop of the server looks at.
     scan_max: usize,
+}
+
+/// The share of a tenant in the queues of a glob.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Weight {
+    pub glob: &'static str,
+    /// None for jobs that have none.
+    pub tenant: Option<u64>,
+    pub weight: f64,
 }
 
 impl Side {
@@ -107,6 +120,8 @@ impl World {
             late_in_sets: BTreeSet::new(),
             rules: Vec::new(),
             pauses: Vec::new(),
+            fair: Vec::new(),
+            weights: Vec::new(),
             scan_max,
         }
     }
@@ -161,6 +176,19 @@ impl World {
 
     fn is_held(&self, queue: usize, id: Id) -> bool {
         self.pauses.iter().any(|pause| pause.what.matches(QUEUES[queue], &self.jobs[id]))
+            || self.is_weightless(queue, id)
+    }
+
+    fn is_fair(&self, queue: usize) -> bool {
+        self.fair.iter().any(|glob| What::Queue(glob).covers(QUEUES[queue]))
+    }
+
+    /// A weight of 0 pauses a tenant in a queue that is shared. Of several, the newest counts.
+    fn is_weightless(&self, queue: usize, id: Id) -> bool {
+        let tenant = self.jobs[id].tenant;
+        let mut of_it =
+            self.weights.iter().filter(|of| of.tenant == tenant && What::Queue(of.glob).covers(QUEUES[queue]));
+        self.is_fair(queue) && of_it.next_back().is_some_and(|of| of.weight == 0.0)
     }
 
     /// The jobs that may be handed out from a side, each with how many stand before it.
@@ -204,6 +232,10 @@ impl World {
     /// the next one.
     pub fn pop(&mut self, queue: usize, side: Side, count: usize, got: &[Id]) {
         let eligible = self.eligible(queue, side);
+        if self.is_fair(queue) {
+            self.check_fair(queue, side, count, got, &eligible);
+            return self.take(queue, side, got);
+        }
         let expected: Vec<Id> = eligible.iter().take(count).map(|(_, id)| *id).collect();
         let agree = got.len() <= expected.len() && got.iter().zip(&expected).all(|(got, expected)| got == expected);
         assert!(
@@ -223,6 +255,35 @@ impl World {
                 expected.len()
             );
         }
+        self.take(queue, side, got);
+    }
+
+    /// Checks what a pop of a shared queue was answered: of each tenant the first that may go.
+    fn check_fair(&self, queue: usize, side: Side, count: usize, got: &[Id], eligible: &[(usize, Id)]) {
+        for (at, id) in got.iter().enumerate() {
+            let tenant = self.jobs[*id].tenant;
+            let mut of_tenant = eligible.iter().map(|(_, id)| *id).filter(|other| self.jobs[*other].tenant == tenant);
+            let first = of_tenant.find(|other| !got[..at].contains(other));
+            assert_eq!(
+                first,
+                Some(*id),
+                "a pop at the {side:?} of {}, which is shared, gave {}, expected {}",
+                QUEUES[queue],
+                self.told(queue, &[*id]),
+                self.told(queue, &first.into_iter().collect::<Vec<_>>())
+            );
+        }
+        let short = got.len() < count.min(eligible.len());
+        assert!(
+            !short || self.queues[queue].list.len() >= self.scan_max,
+            "a pop of {count} at the {side:?} of {}, which is shared, gave only {} of {} jobs",
+            QUEUES[queue],
+            got.len(),
+            eligible.len()
+        );
+    }
+
+    fn take(&mut self, queue: usize, side: Side, got: &[Id]) {
         if got.is_empty() {
             return;
         }

@@ -1,0 +1,292 @@
+//! Pops of queues that tenants share: lanes say whose job is next, the list is where it is taken from.
+//!
+//! What was just handed out is settled at the next pop, when it is seen whether the job has left the list: so a pop can be
+//! run again after a fetch, or tried out by EXEC, and costs its lane nothing.
+
+use bytes::Bytes;
+
+use crate::job::Job;
+use crate::keyspace::list::ChunkAt;
+use crate::keyspace::{Keyspace, List, QueueId, Side, Slot};
+use crate::sched::{Lanes, NO_TENANT, QueueRules, Scheduler, Shared, Sharing, Verdict};
+
+use super::serve::{Pick, index_of, pop_end};
+use crate::command::{Context, Stop};
+
+/// Jobs that one pop sorts into lanes.
+const INDEXED_A_POP: usize = 256;
+/// Entries of jobs that have left the list which one pop drops, and those of one lane before the next one has its turn.
+const GONE_A_POP: usize = 4_096;
+const GONE_A_LANE: usize = 256;
+/// Chunks that are read ahead with one that a pop waits for, and lanes that are asked which they will need.
+const CHUNKS_AHEAD: usize = 16;
+const LANES_AHEAD: usize = 512;
+
+/// Where an item stands in the order of arrival, seen from the side that is popped.
+pub fn place_of(side: Side, ordinal: u64) -> u64 {
+    match side {
+        Side::Left => ordinal,
+        Side::Right => u64::MAX - ordinal,
+    }
+}
+
+/// The ordinal of a place; the same sum both ways.
+pub fn ordinal_of(side: Side, place: u64) -> u64 {
+    place_of(side, place)
+}
+
+/// Tells whether pops from a side go by lanes: those from the end that workers pop from do. The other end gives what came
+/// last, until it is popped from again and again.
+pub fn is_served_from(context: &mut Context, slot: Slot, id: QueueId, side: Side) -> bool {
+    let popped = context.keys.queues.get(id).and_then(|queue| queue.popped).or(context.keys.list(slot).popped);
+    let shared = context.jobs.state(id).and_then(|state| state.shared.as_ref());
+    shared.is_none_or(|shared| shared.side == index_of(side)) || popped == Some(side)
+}
+
+/// Makes lanes of a queue, unless there are some for this side.
+fn make_lanes(context: &mut Context, slot: Slot, id: QueueId, side: Side, fair: &Sharing) {
+    let start = place_of(side, context.keys.list(slot).end_ordinal(side));
+    let state = context.jobs.state(id).expect("a queue with rules has a state");
+    if state.shared.as_ref().is_none_or(|shared| shared.side != index_of(side)) {
+        let lanes = Lanes::new(start, fair.quantum);
+        let old = state.shared.replace(Box::new(Shared::new(lanes, index_of(side))));
+        context.jobs.retire(old);
+    }
+}
+
+/// Has the jobs that wait in a queue sorted into lanes, from the end that workers pop from.
+pub fn prepare(context: &mut Context, (slot, id): (Slot, QueueId), rules: &QueueRules) {
+    let payload = context.keys.list(slot).end(Side::Right).map(<[u8]>::to_vec).unwrap_or_default();
+    let side = pop_end(context, slot, &payload);
+    if let Some(fair) = &rules.fair {
+        make_lanes(context, slot, id, side, fair);
+        context.jobs.index(id);
+    }
+}
+
+/// Counts what the lanes of a queue take now.
+pub fn account(keys: &mut Keyspace, jobs: &mut Scheduler, id: QueueId) {
+    keys.memory.lanes_bytes = jobs.count_lanes(id);
+}
+
+/// Looks for up to `count` jobs of those tenants whose turn it is.
+pub fn pick(
+    context: &mut Context,
+    (slot, id): (Slot, QueueId),
+    side: Side,
+    count: u64,
+    rules: &QueueRules,
+    fair: &Sharing,
+) -> Result<Pick, Stop> {
+    let scan_max = context.host.settings().job_scan_max as usize;
+    let now_ms = context.keys.now_ms();
+    make_lanes(context, slot, id, side, fair);
+    account(context.keys, context.jobs, id);
+    let lanes_max = context.keys.memory.lanes_bytes_max().saturating_sub(context.keys.memory.lanes_bytes);
+    let list = context.keys.list(slot);
+    let shared = context.jobs.state(id).and_then(|state| state.shared.as_mut()).expect("they were just made");
+    let memory_max = shared.lanes.memory_bytes() + lanes_max;
+    let mut search = Search {
+        list,
+        lanes: &mut shared.lanes,
+        side,
+        rules,
+        fair,
+        now_ms,
+        left: scan_max,
+        wanted: count.min(list.len()) as usize,
+        items: Vec::new(),
+        missing: Vec::new(),
+        met_taken: false,
+    };
+    search.lanes.settle(|place| list.contains(ordinal_of(side, place)), |tenant| rules.weight(tenant));
+    search.handed_back();
+    let mut unread = search.index(memory_max);
+    search.serve();
+    if search.is_short() && search.lanes.is_hungry() {
+        unread = search.refill();
+        search.serve();
+    }
+    if search.is_short() {
+        // What comes next stands there.
+        search.missing.extend(unread);
+    }
+    let Search { items, missing, met_taken, .. } = search;
+    let is_behind = shared.lanes.frontier() <= place_of(side, list.end_ordinal(side.other()));
+    let has_room = shared.lanes.memory_bytes() < memory_max / 8 * 7;
+    let wants_more = (is_behind && has_room) || shared.lanes.is_hungry();
+    if met_taken && !rules.timed {
+        context.jobs.sweep(id);
+    }
+    if wants_more {
+        context.jobs.index(id);
+    }
+    if !missing.is_empty() {
+        return Err(Stop::Fetch(missing.into_iter().map(|at| context.keys.chunk_ref(slot, at)).collect()));
+    }
+    Ok(if items.is_empty() { Pick::Nothing } else { Pick::Items(items) })
+}
+
+struct Search<'a> {
+    list: &'a List,
+    lanes: &'a mut Lanes,
+    side: Side,
+    rules: &'a QueueRules,
+    fair: &'a Sharing,
+    now_ms: u64,
+    /// Jobs that may still be looked at.
+    left: usize,
+    wanted: usize,
+    items: Vec<(u64, Bytes)>,
+    missing: Vec<ChunkAt>,
+    /// A job was met that a rule wants out.
+    met_taken: bool,
+}
+
+impl Search<'_> {
+    /// What came to the end that is popped since the index was begun is next.
+    fn handed_back(&mut self) {
+        if place_of(self.side, self.list.end_ordinal(self.side)) >= self.lanes.start() {
+            return;
+        }
+        for chunk in self.list.chunks_from(self.side, None) {
+            if let Some(at) = chunk.missing() {
+                self.missing.push(at);
+                return;
+            }
+            for (ordinal, item) in chunk.items() {
+                if place_of(self.side, ordinal) >= self.lanes.start()
+                    || self.items.len() == self.wanted
+                    || self.left == 0
+                {
+                    return;
+                }
+                self.left -= 1;
+                if self.may_go(item) {
+                    self.items.push((ordinal, Bytes::copy_from_slice(item)));
+                }
+            }
+        }
+    }
+
+    fn may_go(&mut self, item: &[u8]) -> bool {
+        let verdict = self.rules.verdict(item, self.now_ms, None);
+        self.met_taken |= matches!(verdict, Verdict::Take(_));
+        verdict == Verdict::Deliver
+    }
+
+    /// Tells whether more is wanted, and may be looked for.
+    fn is_short(&self) -> bool {
+        self.items.len() < self.wanted && self.missing.is_empty() && self.left > 0
+    }
+
+    /// Sorts some more jobs into lanes, as far as they are in memory; answers the chunk at which that ends.
+    fn index(&mut self, memory_max: usize) -> Option<ChunkAt> {
+        let mut left = INDEXED_A_POP;
+        let (list, side) = (self.list, self.side);
+        let met = self.lanes.frontier();
+        let after = (met > 0 && met > self.lanes.start()).then(|| ordinal_of(side, met - 1));
+        // Right before the start stands what was handed back.
+        let after = after.or_else(|| self.lanes.start().checked_sub(1).map(|place| ordinal_of(side, place)));
+        for chunk in list.chunks_from(side, after) {
+            if self.lanes.memory_bytes() > memory_max {
+                return None;
+            }
+            if chunk.missing().is_some() {
+                return chunk.missing();
+            }
+            for (ordinal, item) in chunk.items() {
+                if left == 0 {
+                    return None;
+                }
+                left -= 1;
+                let place = place_of(side, ordinal);
+                if self.may_go(item) {
+                    let tenant = self.fair.tenant(&Job::new(item));
+                    let lane =
+                        self.lanes.lane(tenant.as_deref().unwrap_or(NO_TENANT), |tenant| self.rules.weight(tenant));
+                    self.lanes.add(lane, place);
+                } else {
+                    self.lanes.met(place + 1);
+                }
+            }
+        }
+        None
+    }
+
+    /// Indexes more of the lanes that have run out although they have more jobs; answers the chunk at which that ends.
+    fn refill(&mut self) -> Option<ChunkAt> {
+        let mut left = INDEXED_A_POP;
+        let (list, side) = (self.list, self.side);
+        let from = self.lanes.begin_refill()?;
+        for chunk in list.chunks_from(side, from.checked_sub(1).map(|place| ordinal_of(side, place))) {
+            if chunk.missing().is_some() {
+                return chunk.missing();
+            }
+            for (ordinal, item) in chunk.items() {
+                if left == 0 {
+                    return None;
+                }
+                left -= 1;
+                let place = place_of(side, ordinal);
+                if place >= self.lanes.frontier() {
+                    break;
+                }
+                if self.may_go(item) {
+                    let tenant = self.fair.tenant(&Job::new(item));
+                    self.lanes.refill(tenant.as_deref().unwrap_or(NO_TENANT), place);
+                }
+                if self.lanes.refilled(place + 1) {
+                    return None;
+                }
+            }
+        }
+        self.lanes.refilled(u64::MAX);
+        None
+    }
+
+    /// Takes jobs from the lanes whose turn it is.
+    fn serve(&mut self) {
+        let (mut gone, mut gone_of_lane) = (0, 0);
+        while self.items.len() < self.wanted && self.missing.is_empty() && self.left > 0 && gone < GONE_A_POP {
+            let Some((lane, place)) = self.lanes.turn() else { return };
+            let ordinal = ordinal_of(self.side, place);
+            if let Some(at) = self.list.missing_for(ordinal) {
+                self.missing.push(at);
+                self.read_ahead();
+                return;
+            }
+            let Some(item) = self.list.item(ordinal) else {
+                (gone, gone_of_lane) = (gone + 1, gone_of_lane + 1);
+                let is_last = self.lanes.drop_oldest(lane);
+                if gone_of_lane == GONE_A_LANE && !is_last {
+                    self.lanes.yield_turn();
+                    gone_of_lane = 0;
+                }
+                continue;
+            };
+            self.left -= 1;
+            if self.may_go(item) {
+                self.items.push((ordinal, Bytes::copy_from_slice(item)));
+                self.lanes.take(lane);
+                gone_of_lane = 0;
+            } else {
+                self.lanes.drop_oldest(lane);
+            }
+        }
+    }
+
+    /// Names the chunks that the next lanes will need besides.
+    fn read_ahead(&mut self) {
+        for place in self.lanes.ahead(LANES_AHEAD) {
+            if self.missing.len() >= CHUNKS_AHEAD {
+                return;
+            }
+            if let Some(at) = self.list.missing_for(ordinal_of(self.side, place))
+                && !self.missing.contains(&at)
+            {
+                self.missing.push(at);
+            }
+        }
+    }
+}
