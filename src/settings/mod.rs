@@ -86,7 +86,7 @@ declare::settings! {
         "job-queues" => job_queues: Vec<String> = "queue:* *:queue:*", Kind::Words, Fixed;
         /// Keys of lists that hold jobs which are being worked on although they look like queues, as globs.
         "job-working-lists" => job_working_lists: Vec<String> = "", Kind::Words, Fixed;
-        /// Jobs that one pop looks at to find one that may be handed out; the sweeper looks further.
+        /// Jobs that one pop passes over to find those that may be handed out; the sweeper looks further.
         "job-scan-max" => job_scan_max: u32 = "256", integer(1, 100_000), Live;
         /// Jobs that are remembered after they left a queue, while new jobs may be refused: handed back, they are taken.
         "handback-ids-max" => handback_ids_max: u32 = "1000000", integer(0, 100_000_000), Live;

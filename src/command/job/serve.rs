@@ -252,7 +252,7 @@ struct Search<'a> {
     rules: &'a QueueRules,
     side: Side,
     wanted: usize,
-    /// Jobs that may still be looked at.
+    /// Jobs that may still be passed over; those that are handed out are as few as are wanted.
     left: usize,
     now_ms: u64,
     /// No rule takes anything that is in the list.
@@ -350,7 +350,6 @@ impl Search<'_> {
                 return true;
             }
             let goes = free || {
-                self.left -= 1;
                 let verdict = match checked {
                     true => self.rules.hold(item, self.now_ms).map_or(Verdict::Deliver, Verdict::Hold),
                     false => self.rules.verdict(item, self.now_ms, None),
@@ -364,6 +363,7 @@ impl Search<'_> {
                     return true;
                 }
             } else {
+                self.left -= 1;
                 self.hold(found, ordinal, ordinal);
             }
         }
