@@ -101,6 +101,18 @@ pub fn pick(
     };
     search.lanes.settle(|place| list.contains(ordinal_of(side, place)), |tenant| rules.weight(tenant));
     search.handed_back();
+    if search.left == 0 && search.items.is_empty() {
+        // So many that may not go were handed back that none behind them would ever be met: they are sorted in like others.
+        let met_taken = search.met_taken;
+        let old = context.jobs.state(id).and_then(|state| state.shared.take());
+        context.jobs.retire(old);
+        make_lanes(context, slot, id, side, fair);
+        if met_taken && !rules.timed {
+            context.jobs.sweep(id);
+        }
+        context.jobs.index(id);
+        return Ok(Pick::Nothing);
+    }
     let mut unread = search.index(memory_max);
     search.serve();
     if search.is_short() && search.lanes.is_hungry() {

@@ -356,6 +356,22 @@ mod tests {
     }
 
     #[test]
+    fn many_jobs_that_are_handed_back_and_held_do_not_keep_the_others() {
+        let mut bench = bench(1000);
+        push(&mut bench, "queue:q", jobs("b", 3));
+        bench.run("JOB.SHUFFLE q");
+        assert_eq!(bench.run("RPOP queue:q"), text(job("b", 0)));
+        bench.run("JOB.PAUSE queue:q CLASS Held");
+        for number in 0..600 {
+            let held = format!(r#"{{"class":"Held","jid":"h{number}","tenant_id":"h"}}"#);
+            run_words(&mut bench, &["RPUSH", "queue:q", &held]);
+        }
+        let popped: Vec<Reply> =
+            (0..8).map(|_| bench.run("RPOP queue:q")).filter(|reply| *reply != Reply::Null).collect();
+        assert_eq!(popped, [text(job("b", 1)), text(job("b", 2))]);
+    }
+
+    #[test]
     fn what_is_handed_back_is_next() {
         let mut bench = bench(1000);
         push(&mut bench, "queue:q", jobs("a", 3));
