@@ -12,11 +12,11 @@
 #[path = "../tests/it/harness/mod.rs"]
 mod harness;
 
-#[path = "blackholes/answers.rs"]
+#[path = "kit/answers.rs"]
 mod answers;
 #[path = "blackholes/backlog.rs"]
 mod backlog;
-#[path = "blackholes/connection.rs"]
+#[path = "kit/connection.rs"]
 mod connection;
 #[path = "blackholes/filling.rs"]
 mod filling;
@@ -32,7 +32,7 @@ mod on_redis;
 mod options;
 #[path = "blackholes/prober.rs"]
 mod prober;
-#[path = "blackholes/report.rs"]
+#[path = "kit/report.rs"]
 mod report;
 #[path = "blackholes/sweep.rs"]
 mod sweep;

@@ -9,6 +9,8 @@ use std::iter::successors;
 use std::ops::{Deref, DerefMut, Index};
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::chunk_ref::{ChunkRef, Piece, piece};
 use super::list::Side;
 
@@ -18,7 +20,7 @@ const BLOCK_REFS: usize = 256;
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Refs {
-    blocks: VecDeque<Block>,
+    blocks: SmallVec<[Block; 1]>,
     len: usize,
 }
 
@@ -120,7 +122,7 @@ impl Refs {
 
     /// How many items there are to the left of a chunk.
     pub fn live_before(&self, at: At) -> u64 {
-        let blocks: u64 = self.blocks.range(..at.block).map(|block| block.live).sum();
+        let blocks: u64 = self.blocks[..at.block].iter().map(|block| block.live).sum();
         blocks + self.blocks[at.block].refs.range(..at.inner).map(ChunkRef::live).sum::<u64>()
     }
 
@@ -142,17 +144,16 @@ impl Refs {
         let has_room = self.end(side).is_some_and(|at| self.blocks[at.block].refs.len() < BLOCK_REFS);
         if !has_room {
             // Most lists have one chunk.
-            let (blocks, refs) = if self.is_empty() { (1, 1) } else { (0, BLOCK_REFS) };
-            self.blocks.reserve_exact(blocks);
+            let refs = if self.is_empty() { 1 } else { BLOCK_REFS };
             let block = Block { refs: Arc::new(VecDeque::with_capacity(refs)), live: 0, clean: true };
             match side {
-                Side::Left => self.blocks.push_front(block),
-                Side::Right => self.blocks.push_back(block),
+                Side::Left => self.blocks.insert(0, block),
+                Side::Right => self.blocks.push(block),
             }
         }
         let block = match side {
-            Side::Left => self.blocks.front_mut(),
-            Side::Right => self.blocks.back_mut(),
+            Side::Left => self.blocks.first_mut(),
+            Side::Right => self.blocks.last_mut(),
         };
         let block = block.expect("there is a block with room");
         block.live += chunk.live();
@@ -198,7 +199,7 @@ impl Refs {
         let ends = self.locate(Side::Left, first).zip(self.locate(Side::Left, last)).filter(|_| first <= last);
         let Some(((left, skip_left), (right, into_right))) = ends else { return Pieces::default() };
         let skip_right = self[right].live() - 1 - into_right;
-        let blocks = self.blocks.range(left.block..=right.block).map(|block| block.refs.clone()).collect();
+        let blocks = self.blocks[left.block..=right.block].iter().map(|block| block.refs.clone()).collect();
         Pieces { blocks, left: left.inner, right: right.inner, skip_left, skip_right }
     }
 }

@@ -286,6 +286,10 @@ impl Lanes {
                 of.deficit = (of.deficit + credit).min(credit + 1.0);
                 self.has_begun = true;
             }
+            if self.ring.len() == 1 {
+                // Nobody else waits: there is nothing to share, and no debt to pay.
+                of.deficit = of.deficit.max(1.0);
+            }
             if of.deficit >= 1.0 || passed >= PASSES_MAX {
                 return Some((lane, self.entries[of.head].place));
             }

@@ -139,6 +139,15 @@ impl Scheduler {
         }
     }
 
+    /// Tells whether something was asked for that nobody has taken on yet.
+    pub fn has_asked(&self) -> bool {
+        !(self.seeks.is_empty()
+            && self.sweeps.is_empty()
+            && self.indexing.is_empty()
+            && self.retired.is_empty()
+            && self.work.is_empty())
+    }
+
     /// What was asked for since the last call.
     pub fn take_seeks(&mut self) -> Vec<(u32, usize)> {
         std::mem::take(&mut self.seeks)

@@ -14,6 +14,8 @@ pub struct Rules {
     /// Grows with every rule that takes jobs out: what was looked at before has to be looked at again.
     epoch: u32,
     next_number: u64,
+    /// When the next rule ends by itself, in Unix milliseconds.
+    next_expiry_ms: Option<u64>,
 }
 
 impl Rules {
@@ -60,6 +62,7 @@ impl Rules {
         let at = rules.partition_point(|other| other.number <= rule.number);
         rules.insert(at, rule);
         self.count += 1;
+        self.find_next_expiry();
     }
 
     pub fn remove(&mut self, database: usize, kind: &str, name: &str) -> Option<Rule> {
@@ -67,12 +70,18 @@ impl Rules {
         let at = rules.iter().position(|rule| rule.kind_name() == kind && rule.name == name)?;
         self.version += 1;
         self.count -= 1;
-        Some(rules.remove(at))
+        let removed = rules.remove(at);
+        self.find_next_expiry();
+        Some(removed)
+    }
+
+    fn find_next_expiry(&mut self) {
+        self.next_expiry_ms = self.databases.iter().flatten().filter_map(|rule| rule.expires_ms).min();
     }
 
     /// When the next rule ends by itself, in Unix milliseconds.
     pub fn next_expiry_ms(&self) -> Option<u64> {
-        self.databases.iter().flatten().filter_map(|rule| rule.expires_ms).min()
+        self.next_expiry_ms
     }
 
     /// A rule whose time is over, with its database.

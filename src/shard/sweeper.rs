@@ -145,6 +145,21 @@ impl Sweeper {
         SweepState { sweeping, swept, of, skipped, seen_version: self.seen_version }
     }
 
+    /// Tells whether something is under way, or may be.
+    fn is_busy(&self) -> bool {
+        self.checking.is_some()
+            || self.active.is_some()
+            || self.timed_at.is_some()
+            || self.fetching.outstanding > 0
+            || !(self.waiting.is_empty()
+                && self.seeks.is_empty()
+                && self.tasks.is_empty()
+                && self.counts.is_empty()
+                && self.indexing.is_empty()
+                && self.answers.is_empty()
+                && self.fetching.arrived.is_empty())
+    }
+
     pub fn begin_count(&mut self, count: Count) {
         self.counts.retain(|of| of.count.database != count.database || of.count.rule.name != count.rule.name);
         if self.counts.len() == COUNTS_MAX {
@@ -185,6 +200,10 @@ impl Shard {
 
     /// Goes on a step with everything that is under way; tells whether it could go on at once.
     pub(super) fn sweep_on(&mut self, now: Now, sockets: &dyn Sockets) -> bool {
+        let rules_end = self.jobs.rules.next_expiry_ms().is_some_and(|at_ms| at_ms <= now.wall_ms());
+        if !rules_end && !self.house.sweeper.is_busy() && !self.jobs.has_asked() && !self.have_rules_changed() {
+            return false;
+        }
         self.end_rules(now);
         self.see_rules(now);
         self.start_work(now);
@@ -254,17 +273,22 @@ impl Shard {
             sweeper.timed_at = None;
             sweeper.checking = Some(1);
         }
-        let changes = serve::besides_changes(&self.keys, &self.house.settings);
-        if sweeper.seen_version == self.jobs.rules.version() && self.paused_seen == changes {
+        if !self.have_rules_changed() {
             return;
         }
-        self.paused_seen = changes;
+        self.paused_seen = serve::besides_changes(&self.keys, &self.house.settings);
+        let sweeper = &mut self.house.sweeper;
         sweeper.seen_version = self.jobs.rules.version();
         sweeper.checking = Some(1);
         for (database, key) in self.house.waiters.keys() {
             self.keys.note_growth = true;
             self.keys.note_eligible(database, &key);
         }
+    }
+
+    fn have_rules_changed(&self) -> bool {
+        let changes = serve::besides_changes(&self.keys, &self.house.settings);
+        self.house.sweeper.seen_version != self.jobs.rules.version() || self.paused_seen != changes
     }
 
     fn start_work(&mut self, now: Now) {

@@ -1,4 +1,5 @@
 //! Reading what the JOB commands answer, as maps (RESP3) or as flat arrays (RESP2).
+#![allow(dead_code, reason = "each of the programs that include it uses a part of it")]
 
 use crate::harness::{Client, Value};
 

@@ -1,0 +1,79 @@
+//! What part of the workers tenants get while all of them have jobs: by weight, and without a tenant.
+
+use crate::crew::{Arrival, Delivery, run};
+use crate::harness::{Chance, Server};
+use crate::options::Options;
+use crate::report::{Heading, Report, grouped};
+use std::time::Duration;
+
+const SHARES: Heading = Heading {
+    title: "Shares of 50 workers while everybody has jobs.",
+    columns: &["case", "tenant", "jobs", "delivered meanwhile", "share", "asked"],
+};
+
+/// How far a share may be from what is asked, as a part of it.
+const OFF_MAX: f64 = 0.03;
+/// Beside the tenant whose number is 0, which stands for none.
+const NAMED_TENANTS: usize = 10;
+const PART_WITHOUT: f64 = 0.6;
+
+pub fn measure(options: &Options, report: &mut Report) {
+    let weights = [1.0, 2.0, 4.0];
+    let of = |tenant| vec![Arrival { at: Duration::ZERO, tenant }; 20_000 / options.divisor];
+    let arrivals = (1..=weights.len()).flat_map(of).collect::<Vec<_>>();
+    let commands = [
+        "JOB.SHUFFLE default",
+        "JOB.TENANT WEIGHT default 1 1",
+        "JOB.TENANT WEIGHT default 2 2",
+        "JOB.TENANT WEIGHT default 3 4",
+    ];
+    let deliveries = deliver(&arrivals, &commands, options);
+    let asked = weights.iter().enumerate().map(|(index, weight)| (index + 1, weight / weights.iter().sum::<f64>()));
+    judge("weights 1:2:4", &deliveries, &asked.collect::<Vec<_>>(), report);
+
+    let mut chance = Chance::new(6);
+    let tenant = |chance: &mut Chance| match chance.below(100) < (PART_WITHOUT * 100.0) as usize {
+        true => 0,
+        false => 1 + chance.below(NAMED_TENANTS),
+    };
+    let arrivals = (0..50_000 / options.divisor).map(|_| Arrival { at: Duration::ZERO, tenant: tenant(&mut chance) });
+    let arrivals = arrivals.collect::<Vec<_>>();
+    let deliveries = deliver(&arrivals, &commands[..1], options);
+    let of_named = (1.0 - PART_WITHOUT) / NAMED_TENANTS as f64;
+    let asked = std::iter::once((0, PART_WITHOUT)).chain((1..=NAMED_TENANTS).map(|tenant| (tenant, of_named)));
+    judge("60 % without a tenant", &deliveries, &asked.collect::<Vec<_>>(), report);
+}
+
+fn deliver(arrivals: &[Arrival], commands: &[&str], options: &Options) -> Vec<Delivery> {
+    let server = Server::millpond(&["--appendfsync", "everysec"]);
+    for command in commands {
+        assert!(!server.client().line(command).is_error(), "{command}");
+    }
+    run(server.port(), arrivals, |_| options.short_work)
+}
+
+/// Compares what was delivered before the first tenant had nothing left with what each should have got.
+fn judge(case: &str, deliveries: &[Delivery], asked: &[(usize, f64)], report: &mut Report) {
+    let last_of = |tenant: usize| {
+        let last = deliveries.iter().rposition(|delivery| delivery.tenant == tenant);
+        last.expect("every tenant has jobs")
+    };
+    let together = asked.iter().map(|(tenant, _)| last_of(*tenant)).min().expect("there are tenants");
+    let mut furthest: f64 = 0.0;
+    for (tenant, share) in asked {
+        let of_tenant = |deliveries: &[Delivery]| deliveries.iter().filter(|of| of.tenant == *tenant).count();
+        let delivered = of_tenant(&deliveries[..together]);
+        let got = delivered as f64 / together as f64;
+        furthest = furthest.max((got / share - 1.0).abs());
+        let name = if *tenant == 0 { "-".to_owned() } else { tenant.to_string() };
+        let [jobs, delivered] = [of_tenant(deliveries), delivered].map(|count| grouped(count as u64));
+        let [got, share] = [got, *share].map(|share| format!("{:.2} %", share * 100.0));
+        report.row(&SHARES, vec![case.to_owned(), name, jobs, delivered, got, share]);
+    }
+    report.claim(
+        format!("shares, {case}"),
+        format!("at most {:.1} % off", furthest * 100.0),
+        format!("≤ {:.0} % off", OFF_MAX * 100.0),
+        furthest <= OFF_MAX,
+    );
+}
