@@ -1,7 +1,7 @@
 //! Applying effects: the one way in which data changes, when a command runs and when the log is replayed.
 
 use super::effect::{Effect, Missing, ObjectId};
-use super::list::ListEvents;
+use super::list::{ChunkAt, ListEvents};
 use super::objects::{OBJECT_OVERHEAD_BYTES, Object, RowName, Slot, Stored};
 use super::ordered::Ordered;
 use super::queue::QueueId;
@@ -406,5 +406,13 @@ impl Keyspace {
         list.prefetch(side, window_bytes, &mut wanted);
         let id = object.id;
         self.prefetch.extend(wanted.into_iter().map(|at| Missing::Chunk { object: id, slot, at }));
+    }
+
+    /// Has chunks of a list brought in that will be wanted soon, unless they are there or on their way.
+    pub fn prefetch(&mut self, slot: Slot, chunks: &[ChunkAt]) {
+        let object = &mut self.objects[slot];
+        let Value::List(list) = &mut object.value else { return };
+        let wanted = chunks.iter().filter(|at| list.begin_loading(**at));
+        self.prefetch.extend(wanted.map(|at| Missing::Chunk { object: object.id, slot, at: *at }));
     }
 }

@@ -166,6 +166,12 @@ pub struct ChunkView<'a> {
 }
 
 impl<'a> ChunkView<'a> {
+    /// Tells whether an ordinal lies between its first and its last item.
+    pub fn spans(&self, ordinal: u64) -> bool {
+        let (first, last) = self.chunk.span();
+        (first..=last).contains(&ordinal)
+    }
+
     /// The ordinal of physical index 0, which names the chunk as long as the list is not written anew.
     pub fn base(&self) -> u64 {
         self.chunk.base

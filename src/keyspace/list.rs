@@ -164,6 +164,12 @@ impl List {
         self.refs[at].missing()
     }
 
+    /// The chunk that the item with this ordinal is in, if it is in the list.
+    pub fn chunk_of(&self, ordinal: u64) -> Option<ChunkView<'_>> {
+        let at = self.refs.partition_point(|chunk| chunk.span().1 < ordinal)?;
+        Some(ChunkView { chunk: &self.refs[at], from: Side::Left, after: None })
+    }
+
     /// The part of the list between two indexes from the left, both included, as it is now.
     pub fn pieces(&self, first: u64, last: u64) -> Pieces {
         self.refs.pieces(first, last)
@@ -367,6 +373,16 @@ impl List {
         }
     }
 
+    /// Marks a chunk as on its way; tells whether it was not, and is not there either.
+    pub fn begin_loading(&mut self, at: ChunkAt) -> bool {
+        let Some(index) = self.stored_at(at) else { return false };
+        let begins = !self.refs[index].loading && self.refs[index].missing().is_some();
+        if begins {
+            self.refs.edit(index).loading = true;
+        }
+        begins
+    }
+
     /// Tells whether a chunk lies within `window_bytes` of an end.
     pub fn is_near(&self, side: Side, window_bytes: usize, at: ChunkAt) -> bool {
         let mut bytes = 0;
@@ -430,10 +446,9 @@ impl List {
     fn stored_at(&self, at: ChunkAt) -> Option<At> {
         let is_it = |place: &At| self.refs[*place].id == Some(at.id);
         // An LSET or LINSERT may have moved it meanwhile.
-        self.refs
-            .with_base(at.base)
-            .filter(is_it)
-            .or_else(|| self.refs.from(self.refs.end(Side::Left), Side::Left).find(is_it))
+        self.refs.with_base(at.base).filter(is_it).or_else(|| {
+            (self.rewrites > 0).then(|| self.refs.from(self.refs.end(Side::Left), Side::Left).find(is_it))?
+        })
     }
 
     /// Closes the chunk with this base and gives it a number in the store, unless it has one, is gone, or is too short

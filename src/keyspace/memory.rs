@@ -90,9 +90,9 @@ impl Memory {
         self.keys_bytes + self.values_bytes + self.dying_bytes + self.lanes_bytes
     }
 
-    /// What the lanes of all shared queues may take together.
-    pub fn lanes_bytes_max(&self) -> usize {
-        self.budget.objects_bytes / LANES_PARTS
+    /// What the lanes of a queue may take which take `bytes` now.
+    pub fn lanes_bytes_max(&self, bytes: usize) -> usize {
+        (self.budget.objects_bytes / LANES_PARTS + bytes).saturating_sub(self.lanes_bytes)
     }
 
     /// Chunks may get summaries; without one, a chunk is read where its summary would have told enough.

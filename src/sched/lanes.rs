@@ -6,6 +6,9 @@
 //! nothing. With equal weights that is a job each in turn. Jobs without a tenant are one lane, [`NO_TENANT`], which is
 //! served as large a part as such jobs have of what came last, unless it was given a weight.
 //!
+//! Within a round lanes have their turns in the order in which their oldest jobs stand in the list. So a round goes over the
+//! list once, from its front to its end, and reads no chunk twice, however the tenants' jobs are mixed.
+//!
 //! A *place* grows with the order of arrival, whichever end a queue is popped from. The index is built from the front on
 //! and never reads the whole list at once:
 //!
@@ -20,7 +23,7 @@
 //!
 //! Nothing here notices that jobs leave the list in another way: an entry whose job is gone is dropped when it is met.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use compact_str::CompactString;
 use xxhash_rust::xxh3::xxh3_64;
@@ -34,8 +37,8 @@ const PASSES_MAX: usize = 1_024;
 /// No entry, and no place.
 const NONE: u32 = u32::MAX;
 const NOWHERE: u64 = u64::MAX;
-/// What a tenant costs in the map of tenants.
-const TENANT_BYTES: usize = 24;
+/// What a lane costs in a map of lanes.
+const IN_MAP_BYTES: usize = 24;
 
 /// The lane of jobs without a tenant.
 pub const NO_TENANT: &str = "-";
@@ -56,10 +59,14 @@ pub struct Lanes {
     entries: Slab<Entry>,
     /// Bytes of tenants that are too long to stand in the lane itself.
     name_bytes: usize,
-    /// Lanes that have jobs in the index, each once; the turn is the first one's.
-    ring: VecDeque<LaneId>,
-    /// The first one was given its credit for this turn.
-    has_begun: bool,
+    /// Whose turn has begun. This and the others that have jobs in the index stand in one of three places, each once.
+    current: Option<LaneId>,
+    /// Those that have yet to have their turn in this round, by the place of their oldest job.
+    round: BTreeMap<u64, LaneId>,
+    /// Those that had it, or have come since it began.
+    next_round: BTreeMap<u64, LaneId>,
+    /// How many those are together.
+    in_turn: usize,
     /// Places before it were not there when the index was begun.
     start: u64,
     /// Places before it were met.
@@ -69,8 +76,8 @@ pub struct Lanes {
     /// Lanes that have used half of their jobs and have more.
     hungry: Vec<LaneId>,
     refill: Option<Refill>,
-    /// The weights of all lanes in the ring but that without a tenant.
-    ring_weight: f64,
+    /// Their weights, but that of the lane without a tenant.
+    turn_weight: f64,
     /// The part of the last arrivals that has no tenant.
     part_without: f32,
     arrivals: f32,
@@ -91,7 +98,7 @@ struct Lane {
     /// Jobs in the list, as far as they were met: not exact while there are more than the index has.
     waiting: u32,
     served: u32,
-    in_ring: bool,
+    is_in_turn: bool,
     is_hungry: bool,
     /// The refill under way indexes jobs of it.
     refilled: bool,
@@ -165,8 +172,13 @@ impl Lanes {
         self.lanes.memory_bytes()
             + self.entries.memory_bytes()
             + self.name_bytes
-            + self.by_tenant.len() * TENANT_BYTES
-            + self.ring.capacity() * size_of::<LaneId>()
+            + (self.by_tenant.len() + self.in_turn) * IN_MAP_BYTES
+    }
+
+    /// Tells whether no more is to be indexed where it may take so much memory. An index in which nobody has jobs is never
+    /// full, so that every queue goes on.
+    pub fn is_full_with(&self, memory_max: usize) -> bool {
+        self.in_turn > 0 && self.memory_bytes() >= memory_max
     }
 
     /// The lane of a tenant, which is made if there is none.
@@ -185,7 +197,7 @@ impl Lanes {
             more_from: NOWHERE,
             waiting: 0,
             served: 0,
-            in_ring: false,
+            is_in_turn: false,
             is_hungry: false,
             refilled: false,
         });
@@ -245,20 +257,32 @@ impl Lanes {
         }
         of.tail = entry;
         of.count += 1;
-        self.join_ring(lane, false);
+        if !of.is_in_turn {
+            self.next_round.insert(place, lane);
+            self.join(lane);
+        }
     }
 
-    fn join_ring(&mut self, lane: LaneId, in_front: bool) {
+    fn join(&mut self, lane: LaneId) {
         let of = &mut self.lanes[lane];
-        if of.in_ring || of.count == 0 {
-            return;
+        of.is_in_turn = true;
+        self.turn_weight += of.counted_weight();
+        self.in_turn += 1;
+    }
+
+    fn leave(&mut self, lane: LaneId) {
+        let of = &mut self.lanes[lane];
+        of.is_in_turn = false;
+        self.turn_weight -= of.counted_weight();
+        self.in_turn -= 1;
+        if self.in_turn == 0 {
+            // Sums of fractions come out right only nearly.
+            self.turn_weight = 0.0;
         }
-        of.in_ring = true;
-        self.ring_weight += of.counted_weight();
-        match in_front {
-            true => self.ring.push_front(lane),
-            false => self.ring.push_back(lane),
-        }
+    }
+
+    fn first_place(&self, lane: LaneId) -> u64 {
+        self.entries[self.lanes[lane].head].place
     }
 
     /// Gives a tenant another weight, or none of its own.
@@ -266,10 +290,10 @@ impl Lanes {
         let Some(lane) = self.find(tenant) else { return };
         let weight = weight.map_or_else(|| default_weight(tenant), |weight| weight as f32);
         let of = &mut self.lanes[lane];
-        if of.in_ring {
-            self.ring_weight -= of.counted_weight();
+        if of.is_in_turn {
+            self.turn_weight -= of.counted_weight();
             of.weight = weight;
-            self.ring_weight += of.counted_weight();
+            self.turn_weight += of.counted_weight();
         }
         of.weight = weight;
     }
@@ -279,29 +303,40 @@ impl Lanes {
     /// The lane whose turn it is, and the place of its oldest job. Asked again without a change, it says the same.
     pub fn turn(&mut self) -> Option<(LaneId, u64)> {
         for passed in 0.. {
-            let lane = *self.ring.front()?;
+            let lane = match self.current {
+                Some(lane) => lane,
+                None => self.begin_turn()?,
+            };
             let of = &mut self.lanes[lane];
-            if !self.has_begun {
-                let credit = credit(of, self.ring_weight, self.part_without, self.quantum);
-                of.deficit = (of.deficit + credit).min(credit + 1.0);
-                self.has_begun = true;
-            }
-            if self.ring.len() == 1 {
+            if self.in_turn == 1 {
                 // Nobody else waits: there is nothing to share, and no debt to pay.
                 of.deficit = of.deficit.max(1.0);
             }
             if of.deficit >= 1.0 || passed >= PASSES_MAX {
-                return Some((lane, self.entries[of.head].place));
+                return Some((lane, self.first_place(lane)));
             }
             self.yield_turn();
         }
         unreachable!("the loop ends by itself")
     }
 
-    /// Ends the turn of the first lane; it keeps what it has not used.
+    fn begin_turn(&mut self) -> Option<LaneId> {
+        if self.round.is_empty() {
+            std::mem::swap(&mut self.round, &mut self.next_round);
+        }
+        let (_, lane) = self.round.pop_first()?;
+        let of = &mut self.lanes[lane];
+        let credit = credit(of, self.turn_weight, self.part_without, self.quantum);
+        of.deficit = (of.deficit + credit).min(credit + 1.0);
+        self.current = Some(lane);
+        Some(lane)
+    }
+
+    /// Ends the turn of the lane that has it; it keeps what it has not used.
     pub fn yield_turn(&mut self) {
-        self.ring.rotate_left(1);
-        self.has_begun = false;
+        if let Some(lane) = self.current.take() {
+            self.next_round.insert(self.first_place(lane), lane);
+        }
     }
 
     /// Hands out the oldest job of the lane whose turn it is. Until [`settle`](Self::settle) it may be taken back.
@@ -317,7 +352,7 @@ impl Lanes {
     /// Drops the oldest job of the lane whose turn it is, which is not in the list any more or may not be handed out. That
     /// costs it nothing. Tells whether the turn has ended with that.
     pub fn drop_oldest(&mut self, lane: LaneId) -> bool {
-        debug_assert_eq!(self.ring.front(), Some(&lane), "it is that lane's turn");
+        debug_assert_eq!(self.current, Some(lane), "it is that lane's turn");
         let of = &mut self.lanes[lane];
         let entry = of.head;
         of.head = self.entries[entry].next;
@@ -336,16 +371,11 @@ impl Lanes {
             return is_over;
         }
         of.tail = NONE;
-        of.in_ring = false;
-        self.ring_weight -= of.counted_weight();
         // What it owes it goes on owing while it has jobs that are not indexed.
         of.deficit = of.deficit.min(0.0);
         let has_more = of.more_from != NOWHERE;
-        self.ring.pop_front();
-        self.has_begun = false;
-        if self.ring.is_empty() {
-            self.ring_weight = 0.0;
-        }
+        self.current = None;
+        self.leave(lane);
         if !has_more {
             self.forget(lane);
         }
@@ -360,7 +390,7 @@ impl Lanes {
         if self.by_tenant.is_empty() {
             // An idle queue keeps nothing of a burst.
             (self.lanes, self.entries) = (Slab::default(), Slab::default());
-            (self.ring, self.hungry) = (VecDeque::new(), Vec::new());
+            self.hungry = Vec::new();
         }
     }
 
@@ -370,7 +400,20 @@ impl Lanes {
             if !is_there(place) {
                 continue;
             }
+            // The turn that has begun meanwhile will begin again.
+            if let Some(current) = self.current.take() {
+                let first = self.first_place(current);
+                let of = &mut self.lanes[current];
+                of.deficit -= credit(of, self.turn_weight, self.part_without, self.quantum);
+                self.round.insert(first, current);
+            }
             let lane = self.lane(&tenant, &weight);
+            if self.lanes[lane].is_in_turn {
+                let first = self.first_place(lane);
+                self.round.remove(&first).or_else(|| self.next_round.remove(&first)).expect("it waits for its turn");
+            } else {
+                self.join(lane);
+            }
             let of = &mut self.lanes[lane];
             let entry = self.entries.insert(Entry { place, next: of.head });
             of.head = entry;
@@ -380,23 +423,8 @@ impl Lanes {
             of.count += 1;
             of.waiting = of.waiting.saturating_add(1);
             of.served = of.served.saturating_sub(1);
-            let in_ring = of.in_ring;
-            // The turn that has begun meanwhile will begin again.
-            if let Some(front) = self.ring.front().filter(|_| self.has_begun) {
-                let front = &mut self.lanes[*front];
-                front.deficit -= credit(front, self.ring_weight, self.part_without, self.quantum);
-            }
-            self.lanes[lane].deficit = deficit;
-            if in_ring {
-                // It has just had its turn, so it stands far behind.
-                let at = self.ring.iter().rposition(|other| *other == lane).expect("it is in the ring");
-                self.ring.remove(at);
-                let of = &mut self.lanes[lane];
-                of.in_ring = false;
-                self.ring_weight -= of.counted_weight();
-            }
-            self.join_ring(lane, true);
-            self.has_begun = true;
+            of.deficit = deficit;
+            self.current = Some(lane);
         }
     }
 
@@ -495,7 +523,8 @@ impl Lanes {
 
     /// The lanes whose turn it is next, in this order.
     pub fn turns(&self, count: usize) -> impl Iterator<Item = LaneState<'_>> {
-        self.ring.iter().take(count).map(|lane| self.state(&self.lanes[*lane]))
+        let waiting = self.round.values().chain(self.next_round.values());
+        self.current.iter().chain(waiting).take(count).map(|lane| self.state(&self.lanes[*lane]))
     }
 
     fn state<'a>(&'a self, of: &'a Lane) -> LaneState<'a> {
@@ -516,12 +545,13 @@ impl Lanes {
 
     /// The places of the jobs that come next, one for each lane in turn, for who reads ahead.
     pub fn ahead(&self, count: usize) -> impl Iterator<Item = u64> {
-        self.ring.iter().take(count).map(|lane| self.entries[self.lanes[*lane].head].place)
+        let current = self.current.map(|lane| self.first_place(lane));
+        current.into_iter().chain(self.round.keys().chain(self.next_round.keys()).copied()).take(count)
     }
 }
 
 impl Lane {
-    /// What it adds to the weights of the ring.
+    /// What it adds to the weights of all.
     fn counted_weight(&self) -> f64 {
         if self.weight > 0.0 && self.tenant != NO_TENANT { f64::from(self.weight) } else { 0.0 }
     }
@@ -533,12 +563,12 @@ fn default_weight(tenant: &str) -> f32 {
 }
 
 /// Jobs that a lane may hand out in a turn.
-fn credit(lane: &Lane, ring_weight: f64, part_without: f32, quantum: f32) -> f32 {
+fn credit(lane: &Lane, turn_weight: f64, part_without: f32, quantum: f32) -> f32 {
     if lane.weight >= 0.0 {
         return lane.weight * quantum;
     }
     let part = part_without.min(PART_MAX);
-    ((part / (1.0 - part)) * ring_weight as f32).max(f32::MIN_POSITIVE) * quantum
+    ((part / (1.0 - part)) * turn_weight as f32).max(f32::MIN_POSITIVE) * quantum
 }
 
 fn hash_of(tenant: &str) -> u64 {
@@ -649,7 +679,7 @@ mod tests {
         let mut lanes = lanes(&["a", "b", "a", "b", "a", "b", "a", "b"], equal);
         assert_eq!(order(&mut lanes, 2), [0, 1]);
         lanes.set_weight("a", Some(2.0));
-        assert_eq!(order(&mut lanes, 9), [2, 4, 3, 6, 5, 7]);
+        assert_eq!(order(&mut lanes, 9), [2, 4, 3, 5, 6, 7]);
     }
 
     #[test]

@@ -17,7 +17,6 @@ use crate::keyspace::chunk::Chunk;
 use crate::keyspace::recovery::{Fetched, inline_body};
 use crate::keyspace::save::piece_key;
 use crate::keyspace::{Kind, Missing, Save, Spill, SpilledChunk, Value};
-use crate::sched::Lanes;
 use crate::store::{Space, Store, StoreError};
 
 /// Threads that read the store: enough to keep a disk busy, few enough not to starve the event loop on two cores.
@@ -49,7 +48,7 @@ pub struct Load {
 #[derive(Debug)]
 enum Ask {
     Look(Question),
-    Free(Box<Lanes>),
+    Free(Box<dyn std::any::Any + Send>),
 }
 
 /// What a thread has to tell.
@@ -164,9 +163,9 @@ impl Background {
     }
 
     /// Frees what may be large.
-    pub fn free(&self, lanes: Lanes) {
+    pub fn free(&self, what: impl std::any::Any + Send) {
         let questions = self.questions.as_ref().expect("the sender lives as long as the threads");
-        let _ = questions.send(Ask::Free(Box::new(lanes)));
+        let _ = questions.send(Ask::Free(Box::new(what)));
     }
 
     /// What the threads have to tell since the last look.
@@ -330,8 +329,8 @@ fn look_at_all(store: &dyn Store, asked: &Receiver<Ask>, report: &Report) {
     while let Ok(ask) = asked.recv() {
         let question = match ask {
             Ask::Look(question) => question,
-            Ask::Free(lanes) => {
-                drop(lanes);
+            Ask::Free(what) => {
+                drop(what);
                 continue;
             }
         };

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tracing::error;
+
 use crate::clock::Now;
 use crate::command::job::look::{Answer, PIECES_BYTES_MAX, PIECES_MAX, Want};
 use crate::command::job::{serve, share};
@@ -14,12 +16,16 @@ use super::sweeper::SKIPS_A_TURN;
 
 /// Chunks of one question for lanes that have little left: they cannot wait for long.
 const REFILL_PIECES: usize = 4;
+/// Jobs that one turn puts into lanes.
+const SORTED_A_TURN: usize = 2_000;
 
 /// One queue of which more is to be indexed.
 #[derive(Debug)]
 pub struct Indexing {
     queue: QueueId,
     asked: Option<Asked>,
+    /// What the thread has answered, and how many of its jobs are in their lanes.
+    answer: Option<(Answer, usize)>,
 }
 
 /// What the thread was asked about.
@@ -45,7 +51,25 @@ enum Next {
 
 impl Indexing {
     pub fn new(queue: QueueId) -> Indexing {
-        Indexing { queue, asked: None }
+        Indexing { queue, asked: None, answer: None }
+    }
+}
+
+impl Asked {
+    /// Puts jobs from one index on into lanes.
+    fn sort_in(&self, lanes: &mut Lanes, answer: &Answer, from: usize) {
+        let jobs = answer.sorted.jobs.iter().skip(from).take(SORTED_A_TURN);
+        let places = jobs.map(|(ordinal, tenant)| (share::place_of(self.side, *ordinal), *tenant));
+        for (place, tenant) in places {
+            let name = &answer.sorted.tenants[tenant as usize];
+            if self.is_refill {
+                lanes.refill(name, place);
+            } else if place >= lanes.frontier() {
+                // What is before it was met by pops meanwhile.
+                let lane = lanes.lane(name, |name| self.rules.weight(name));
+                lanes.add(lane, place);
+            }
+        }
     }
 }
 
@@ -62,6 +86,8 @@ impl Shard {
         let mut open = Vec::new();
         for mut indexing in std::mem::take(&mut self.house.sweeper.indexing) {
             if indexing.asked.is_some() {
+                goes_on |= indexing.answer.is_some();
+                self.sort_in(&mut indexing);
                 open.push(indexing);
                 continue;
             }
@@ -93,41 +119,47 @@ impl Shard {
         let Some(indexing) = self.house.sweeper.indexing.iter_mut().find(|indexing| is_it(indexing)) else {
             return Some(answer);
         };
-        let (queue, asked) = (indexing.queue, indexing.asked.take().expect("it was just seen"));
-        let state = self.jobs.state(queue).filter(|state| state.knows(asked.object, asked.rewrites))?;
-        let (Some(rules), Some(shared)) = (&state.rules, &mut state.shared) else { return None };
-        if !Arc::ptr_eq(rules, &asked.rules) || shared.side != serve::index_of(asked.side) {
-            return None;
-        }
         if let Some(reason) = &answer.failed {
-            tracing::error!(%reason, "part of a queue cannot be read, and its jobs are not sorted into lanes");
+            error!(%reason, "part of a queue cannot be read, and its jobs are not sorted into lanes");
         }
-        let lanes = &mut shared.lanes;
-        let places =
-            answer.sorted.jobs.iter().map(|(ordinal, tenant)| (share::place_of(asked.side, *ordinal), *tenant));
-        if asked.is_refill {
-            places.for_each(|(place, tenant)| lanes.refill(&answer.sorted.tenants[tenant as usize], place));
-            lanes.refilled(asked.before);
-        } else {
-            let mut known = vec![None; answer.sorted.tenants.len()];
-            for (place, tenant) in places {
-                // Pops index what they meet themselves.
-                if place < lanes.frontier() {
-                    continue;
+        indexing.answer = Some((answer, 0));
+        None
+    }
+
+    /// Puts some of the jobs that the thread has answered into their lanes.
+    fn sort_in(&mut self, indexing: &mut Indexing) {
+        let (Some(asked), Some((answer, done))) = (&indexing.asked, &mut indexing.answer) else { return };
+        let state = self.jobs.state(indexing.queue).filter(|state| state.knows(asked.object, asked.rewrites));
+        let lanes = state.and_then(|state| {
+            let (rules, shared) = (state.rules.as_ref()?, state.shared.as_mut()?);
+            let same = Arc::ptr_eq(rules, &asked.rules) && shared.side == serve::index_of(asked.side);
+            same.then_some(&mut shared.lanes)
+        });
+        let is_over = match lanes {
+            // It was asked for lanes that are not there any more.
+            None => true,
+            Some(lanes) => {
+                asked.sort_in(lanes, answer, *done);
+                *done += SORTED_A_TURN;
+                let is_over = *done >= answer.sorted.jobs.len();
+                if is_over && asked.is_refill {
+                    lanes.refilled(asked.before);
+                } else if is_over {
+                    lanes.met(asked.before);
                 }
-                let name = &answer.sorted.tenants[tenant as usize];
-                let lane = *known[tenant as usize].get_or_insert_with(|| lanes.lane(name, |name| rules.weight(name)));
-                lanes.add(lane, place);
+                is_over
             }
-            lanes.met(asked.before);
+        };
+        if is_over {
+            indexing.asked = None;
+            self.house.background.free(indexing.answer.take());
         }
-        share::account(&mut self.keys, &mut self.jobs, queue);
-        if let Some(queue) = self.keys.queues.get(queue) {
+        share::account(&mut self.keys, &mut self.jobs, indexing.queue);
+        if let Some(queue) = self.keys.queues.get(indexing.queue) {
             let (database, key) = (queue.database, queue.key.clone());
             self.keys.note_growth = self.house.waiters.len() > 0;
             self.keys.note_eligible(database, &key);
         }
-        None
     }
 
     fn next_to_index(&mut self, now: Now, id: QueueId) -> Next {
@@ -137,21 +169,19 @@ impl Shard {
             let slot = context.keys.find_kind(&key, Kind::List).ok()??;
             let (_, rules) = serve::rules_of(context, slot).filter(|(_, rules)| rules.paused.is_none())?;
             share::account(context.keys, context.jobs, id);
-            let memory = &context.keys.memory;
-            let left = memory.lanes_bytes_max().saturating_sub(memory.lanes_bytes);
             let list = context.keys.list(slot);
             let (object, rewrites) = (context.keys.object(slot).id, list.rewrites());
             let shared = context.jobs.state(id)?.shared.as_mut()?;
             let side = if shared.side == serve::index_of(Side::Left) { Side::Left } else { Side::Right };
             let lanes = &mut shared.lanes;
-            let memory_max = lanes.memory_bytes() + left;
+            let memory_max = context.keys.memory.lanes_bytes_max(lanes.memory_bytes());
             let refill_from = lanes.begin_refill();
             let from = refill_from.unwrap_or(lanes.frontier());
             let after = from.checked_sub(1).map(|place| share::ordinal_of(side, place));
             let pieces_max = if refill_from.is_some() { REFILL_PIECES } else { PIECES_MAX };
             let (mut pieces, mut bytes, mut visited, mut before) = (Vec::new(), 0, 0, from);
             for chunk in list.chunks_from(side, after) {
-                let is_full = refill_from.is_none() && lanes.memory_bytes() > memory_max;
+                let is_full = refill_from.is_none() && lanes.is_full_with(memory_max);
                 if visited == SKIPS_A_TURN || pieces.len() == pieces_max || bytes > PIECES_BYTES_MAX || is_full {
                     break;
                 }

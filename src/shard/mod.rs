@@ -111,8 +111,8 @@ pub struct Shard {
     random: StdRng,
     /// Which client waits for what was asked of the threads under a number.
     fetching: BTreeMap<u64, ClientId>,
-    /// Whole values that are being read, and under which numbers they are waited for: the first asked for it. Many clients
-    /// want the same one at once, and each copy would be as large as a value may be.
+    /// What is being read, and under which numbers it is waited for: the first asked for it. Many clients want the same at
+    /// once, such as the chunk that the next jobs are in, and each would read a copy of its own.
     shared_loads: BTreeMap<Missing, Vec<u64>>,
     checkpoints: Checkpoints,
     /// The log found no room on the disk: nothing runs and no reply leaves until it does.

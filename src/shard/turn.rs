@@ -474,7 +474,7 @@ impl Shard {
         wanted.dedup();
         let token = self.house.token();
         for missing in &wanted {
-            if is_first_try && matches!(missing, Missing::Whole { .. }) {
+            if is_first_try {
                 let waiting = self.shared_loads.entry(*missing).or_default();
                 waiting.push(token);
                 if waiting.len() > 1 {
@@ -533,8 +533,8 @@ impl Shard {
         }
     }
 
-    /// Gives what was read to who asked for it first. The others run again and mostly find it in memory; if not, they ask
-    /// once more.
+    /// Gives a chunk that was read to all who asked for it, and a value to who asked first. The others run again and mostly
+    /// find that in memory; if not, they ask once more.
     fn loaded_for_all(
         &mut self,
         now: Now,
@@ -546,10 +546,14 @@ impl Shard {
         // A walk reads for itself, even what others are waiting for.
         let is_shared = self.shared_loads.get(&missing).is_some_and(|waiting| waiting.first() == Some(&token));
         let waiting = if is_shared { self.shared_loads.remove(&missing) } else { None };
-        let failed = fetched.as_ref().err().cloned();
+        let for_others = || match &fetched {
+            Ok(Some(Fetched::Chunk(chunk))) => Arrival::Read(Ok(Some(Fetched::Chunk(chunk.clone())))),
+            Err(reason) => Arrival::Read(Err(reason.clone())),
+            Ok(_) => Arrival::ForAnother,
+        };
+        let others: Vec<_> = waiting.into_iter().flatten().skip(1).map(|other| (other, for_others())).collect();
         self.loaded(now, sockets, missing, token, Arrival::Read(fetched));
-        for other in waiting.into_iter().flatten().skip(1) {
-            let arrival = failed.clone().map_or(Arrival::ForAnother, |reason| Arrival::Read(Err(reason)));
+        for (other, arrival) in others {
             self.loaded(now, sockets, missing, other, arrival);
         }
     }

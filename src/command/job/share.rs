@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use crate::job::Job;
-use crate::keyspace::list::ChunkAt;
+use crate::keyspace::list::{ChunkAt, ChunkView};
 use crate::keyspace::{Keyspace, List, QueueId, Side, Slot};
 use crate::sched::{Lanes, NO_TENANT, QueueRules, Scheduler, Shared, Sharing, Verdict};
 
@@ -18,9 +18,9 @@ const INDEXED_A_POP: usize = 256;
 /// Entries of jobs that have left the list which one pop drops, and those of one lane before the next one has its turn.
 const GONE_A_POP: usize = 4_096;
 const GONE_A_LANE: usize = 256;
-/// Chunks that are read ahead with one that a pop waits for, and lanes that are asked which they will need.
-const CHUNKS_AHEAD: usize = 16;
-const LANES_AHEAD: usize = 512;
+/// Chunks that are read ahead when a pop has to wait for one, and lanes that are asked which they will need.
+const CHUNKS_AHEAD: usize = 32;
+const LANES_AHEAD: usize = 1_024;
 
 /// Where an item stands in the order of arrival, seen from the side that is popped.
 pub fn place_of(side: Side, ordinal: u64) -> u64 {
@@ -82,10 +82,9 @@ pub fn pick(
     let now_ms = context.keys.now_ms();
     make_lanes(context, slot, id, side, fair);
     account(context.keys, context.jobs, id);
-    let lanes_max = context.keys.memory.lanes_bytes_max().saturating_sub(context.keys.memory.lanes_bytes);
     let list = context.keys.list(slot);
     let shared = context.jobs.state(id).and_then(|state| state.shared.as_mut()).expect("they were just made");
-    let memory_max = shared.lanes.memory_bytes() + lanes_max;
+    let memory_max = context.keys.memory.lanes_bytes_max(shared.lanes.memory_bytes());
     let mut search = Search {
         list,
         lanes: &mut shared.lanes,
@@ -97,6 +96,7 @@ pub fn pick(
         wanted: count.min(list.len()) as usize,
         items: Vec::new(),
         missing: Vec::new(),
+        ahead: Vec::new(),
         met_taken: false,
     };
     search.lanes.settle(|place| list.contains(ordinal_of(side, place)), |tenant| rules.weight(tenant));
@@ -123,9 +123,9 @@ pub fn pick(
         // What comes next stands there.
         search.missing.extend(unread);
     }
-    let Search { items, missing, met_taken, .. } = search;
+    let Search { items, missing, ahead, met_taken, .. } = search;
     let is_behind = shared.lanes.frontier() <= place_of(side, list.end_ordinal(side.other()));
-    let has_room = shared.lanes.memory_bytes() < memory_max / 8 * 7;
+    let has_room = !shared.lanes.is_full_with(memory_max / 8 * 7);
     let wants_more = (is_behind && has_room) || shared.lanes.is_hungry();
     if met_taken && !rules.timed {
         context.jobs.sweep(id);
@@ -133,6 +133,7 @@ pub fn pick(
     if wants_more {
         context.jobs.index(id);
     }
+    context.keys.prefetch(slot, &ahead);
     if !missing.is_empty() {
         return Err(Stop::Fetch(missing.into_iter().map(|at| context.keys.chunk_ref(slot, at)).collect()));
     }
@@ -151,6 +152,8 @@ struct Search<'a> {
     wanted: usize,
     items: Vec<(u64, Bytes)>,
     missing: Vec<ChunkAt>,
+    /// Chunks that will be wanted soon.
+    ahead: Vec<ChunkAt>,
     /// A job was met that a rule wants out.
     met_taken: bool,
 }
@@ -201,7 +204,7 @@ impl Search<'_> {
         // Right before the start stands what was handed back.
         let after = after.or_else(|| self.lanes.start().checked_sub(1).map(|place| ordinal_of(side, place)));
         for chunk in list.chunks_from(side, after) {
-            if self.lanes.memory_bytes() > memory_max {
+            if self.lanes.is_full_with(memory_max) {
                 return None;
             }
             if chunk.missing().is_some() {
@@ -265,7 +268,7 @@ impl Search<'_> {
             let ordinal = ordinal_of(self.side, place);
             if let Some(at) = self.list.missing_for(ordinal) {
                 self.missing.push(at);
-                self.read_ahead();
+                self.look_ahead();
                 return;
             }
             let Some(item) = self.list.item(ordinal) else {
@@ -288,16 +291,20 @@ impl Search<'_> {
         }
     }
 
-    /// Names the chunks that the next lanes will need besides.
-    fn read_ahead(&mut self) {
+    /// Finds out which chunks the next lanes will need besides.
+    fn look_ahead(&mut self) {
+        // Lanes of one round come in the order of the list, several to a chunk.
+        let list = self.list;
+        let mut last: Option<ChunkView> = None;
         for place in self.lanes.ahead(LANES_AHEAD) {
-            if self.missing.len() >= CHUNKS_AHEAD {
-                return;
+            let ordinal = ordinal_of(self.side, place);
+            if last.is_some_and(|chunk| chunk.spans(ordinal)) {
+                continue;
             }
-            if let Some(at) = self.list.missing_for(ordinal_of(self.side, place))
-                && !self.missing.contains(&at)
-            {
-                self.missing.push(at);
+            last = list.chunk_of(ordinal);
+            self.ahead.extend(last.and_then(|chunk| chunk.missing()));
+            if self.ahead.len() == CHUNKS_AHEAD {
+                return;
             }
         }
     }
