@@ -43,13 +43,13 @@ impl Bench {
     pub fn cool(&mut self) {
         let last = self.lsn;
         self.keys.begin_turn(self.now_ms);
-        while let Some(save) = self.keys.capture(last, u64::MAX, 1 << 20) {
+        while let Some(mut save) = self.keys.capture(last, u64::MAX, 1 << 20) {
             for chunk in save.spills.iter().flat_map(|spill| &spill.chunks) {
                 self.host.disk.chunks.insert(chunk.at.id.0, chunk.body.clone());
             }
-            for write in &save.writes {
+            for write in save.take_writes() {
                 if let Write::Put { space: Space::Keys, key, value } = write {
-                    self.host.disk.keys.insert(key.clone(), value.clone());
+                    self.host.disk.keys.insert(key, value);
                 }
             }
             self.keys.committed(save);

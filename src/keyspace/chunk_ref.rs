@@ -157,6 +157,39 @@ impl ChunkRef {
     }
 }
 
+/// A chunk as its row is to tell of it. Rows are encoded by who writes them, since very many may have changed.
+#[derive(Debug)]
+pub struct ChunkRow {
+    pub base: u64,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    /// A chunk of the store.
+    Stored(ChunkRef),
+    /// The row has the items themselves.
+    Inline(Vec<u8>),
+}
+
+impl ChunkRow {
+    pub(super) fn of(chunk: &ChunkRef) -> ChunkRow {
+        let what = match chunk.id {
+            // Its items are not shared with the row, or the next change would have to copy them.
+            Some(_) => What::Stored(ChunkRef { body: None, ..chunk.clone() }),
+            None => What::Inline(encode_row(chunk)),
+        };
+        ChunkRow { base: chunk.base, what }
+    }
+
+    pub fn encode(self) -> Vec<u8> {
+        match self.what {
+            What::Stored(chunk) => encode_row(&chunk),
+            What::Inline(row) => row,
+        }
+    }
+}
+
 /// A chunk as those look at it who choose among its items.
 #[derive(Debug, Clone, Copy)]
 pub struct ChunkView<'a> {

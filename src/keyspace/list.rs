@@ -11,7 +11,7 @@ use crate::store::ChunkId;
 
 use super::chunk::Chunk;
 pub use super::chunk_ref::{ChunkAt, ChunkRef, ChunkView, Piece};
-use super::chunk_ref::{decode_row, encode_row, nth, piece};
+use super::chunk_ref::{ChunkRow, decode_row, nth, piece};
 use super::layout::{self, Corrupt, Reader};
 pub use super::refs::Pieces;
 use super::refs::{At, Refs};
@@ -498,13 +498,13 @@ impl List {
 
     /// Says which rows of `dir` have to be written and deleted so that the store has the list as it is now, and takes
     /// that as done.
-    pub fn save(&mut self, put: &mut dyn FnMut(u64, Vec<u8>), delete: &mut dyn FnMut(u64, Option<ChunkId>)) {
+    pub fn save(&mut self, put: &mut dyn FnMut(ChunkRow), delete: &mut dyn FnMut(u64, Option<ChunkId>)) {
         for (row, id) in self.dead_rows.drain(..) {
             delete(row, id);
         }
         self.refs.clean(|chunk| {
             chunk.row = Some(chunk.base);
-            put(chunk.base, encode_row(chunk));
+            put(ChunkRow::of(chunk));
         });
     }
 

@@ -3,6 +3,7 @@
 use crate::log::Lsn;
 use crate::store::{ChunkId, Space, Write};
 
+use super::chunk_ref::ChunkRow;
 use super::effect::ObjectId;
 use super::fields::hash64;
 use super::layout::{self, KEY_BYTES_MAX};
@@ -16,6 +17,8 @@ use super::{Keyspace, Kind};
 const SWEEP_ENTRIES: usize = 1024;
 /// Taking a chunk apart costs as much as so many entries.
 const CHUNK_ENTRIES: usize = 4;
+/// What the row of a chunk counts for; those of queues have a summary.
+const CHUNK_ROW_BYTES: usize = 256;
 /// A key longer than [`KEY_BYTES_MAX`] keeps this much of its beginning in its row's name.
 const LONG_KEY_PREFIX_BYTES: usize = 64;
 
@@ -48,7 +51,8 @@ pub struct Save {
     pub lsn: Lsn,
     /// Chunks that the rows refer to: to be ingested before the rows are committed. They may go first and land alone.
     pub spills: Vec<Spill>,
-    pub writes: Vec<Write>,
+    writes: Vec<Write>,
+    rows: Vec<(ObjectId, ChunkRow)>,
     pub objects: usize,
     pub bytes: usize,
     saved: Vec<(Slot, ObjectId)>,
@@ -65,6 +69,7 @@ impl Keyspace {
             lsn: last,
             spills: Vec::new(),
             writes: Vec::new(),
+            rows: Vec::new(),
             objects: 0,
             bytes: 0,
             saved: Vec::new(),
@@ -266,13 +271,14 @@ impl Keyspace {
         match &mut object.value {
             Value::List(list) => {
                 let (mut put, mut deleted) = (Vec::new(), Vec::new());
-                list.save(&mut |base, row| put.push((base, row)), &mut |base, chunk| deleted.push((base, chunk)));
+                list.save(&mut |row| put.push((id, row)), &mut |base, chunk| deleted.push((base, chunk)));
                 list.write_head(&mut body);
                 for (base, chunk) in deleted {
                     save.dead.extend(chunk);
                     save.delete(Space::Dir, dir_key(id, base));
                 }
-                put.into_iter().for_each(|(base, row)| save.put(Space::Dir, dir_key(id, base), row));
+                save.bytes += put.len() * CHUNK_ROW_BYTES;
+                save.rows.append(&mut put);
             }
             Value::Cold(_) => unreachable!("what is not in memory is not dirty: expiry and renames bring it in first"),
             value => value.write(&mut body),
@@ -313,6 +319,18 @@ impl Save {
     /// Memory of the chunks in it.
     pub fn spilled_bytes(&self) -> usize {
         self.spills.iter().map(|spill| spill.bytes).sum()
+    }
+
+    /// What is to be written, once.
+    pub fn take_writes(&mut self) -> Vec<Write> {
+        let mut writes = std::mem::take(&mut self.writes);
+        let rows = std::mem::take(&mut self.rows).into_iter();
+        writes.extend(rows.map(|(object, row)| Write::Put {
+            space: Space::Dir,
+            key: dir_key(object, row.base),
+            value: row.encode(),
+        }));
+        writes
     }
 
     fn put(&mut self, space: Space, key: Vec<u8>, value: Vec<u8>) {

@@ -145,7 +145,7 @@ impl World {
                 .collect();
             self.store.ingest(spill.batch, &chunks).expect("memory takes it");
         }
-        self.store.commit(std::mem::take(&mut save.writes)).expect("memory takes it");
+        self.store.commit(save.take_writes()).expect("memory takes it");
         self.keys.committed(save);
         let needed = self.keys.oldest_dirty().unwrap_or(self.next);
         // Not all that may go goes: a log is trimmed by segments.

@@ -175,10 +175,15 @@ impl Lanes {
             + (self.by_tenant.len() + self.in_turn) * IN_MAP_BYTES
     }
 
+    /// Tells whether nobody has jobs in the index.
+    pub fn is_idle(&self) -> bool {
+        self.in_turn == 0
+    }
+
     /// Tells whether no more is to be indexed where it may take so much memory. An index in which nobody has jobs is never
     /// full, so that every queue goes on.
     pub fn is_full_with(&self, memory_max: usize) -> bool {
-        self.in_turn > 0 && self.memory_bytes() >= memory_max
+        !self.is_idle() && self.memory_bytes() >= memory_max
     }
 
     /// The lane of a tenant, which is made if there is none.

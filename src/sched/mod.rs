@@ -18,6 +18,7 @@ mod slab;
 mod work;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use self::work::{Until, Work};
 pub use lanes::{LANE_JOBS_MAX, LaneState, Lanes, NO_TENANT};
@@ -59,13 +60,15 @@ pub struct Shared {
     pub side: usize,
     /// The sweeper is at work to index more.
     pub indexing: bool,
+    /// When pops indexed jobs last, on the monotonic clock, and how many in that turn.
+    pub indexed: (Duration, usize),
     /// What was counted of it.
     bytes: usize,
 }
 
 impl Shared {
     pub fn new(lanes: Lanes, side: usize) -> Shared {
-        Shared { lanes, side, indexing: false, bytes: 0 }
+        Shared { lanes, side, indexing: false, indexed: (Duration::ZERO, 0), bytes: 0 }
     }
 }
 

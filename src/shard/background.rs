@@ -230,7 +230,7 @@ impl StoreThread {
                 self.report.tell(Done::Spilled(spill));
             }
             Job::Save(mut save) => {
-                let writes = std::mem::take(&mut save.writes);
+                let writes = save.take_writes();
                 self.insist(|| self.store.commit(writes.clone()))?;
                 self.report.tell(Done::Saved(save));
             }

@@ -298,7 +298,7 @@ mod tests {
             keys.frame().clear();
         }
         while let Some(mut save) = keys.capture(count, count, 1 << 20) {
-            store.commit(std::mem::take(&mut save.writes)).expect("memory takes it");
+            store.commit(save.take_writes()).expect("memory takes it");
             keys.committed(save);
         }
         let mut told = Vec::new();

@@ -13,7 +13,8 @@ use crate::sched::{Lanes, NO_TENANT, QueueRules, Scheduler, Shared, Sharing, Ver
 use super::serve::{Pick, index_of, pop_end};
 use crate::command::{Context, Stop};
 
-/// Jobs that one pop sorts into lanes.
+/// Jobs that the pops of one turn sort into lanes, and one pop where nobody has any in them.
+const INDEXED_A_TURN: usize = 1_024;
 const INDEXED_A_POP: usize = 256;
 /// Entries of jobs that have left the list which one pop drops, and those of one lane before the next one has its turn.
 const GONE_A_POP: usize = 4_096;
@@ -113,7 +114,12 @@ pub fn pick(
         context.jobs.index(id);
         return Ok(Pick::Nothing);
     }
-    let mut unread = search.index(memory_max);
+    let (turn, indexed) = shared.indexed;
+    let done = if turn == context.now.mono { indexed } else { 0 };
+    let least = if search.lanes.is_idle() { INDEXED_A_POP } else { 0 };
+    let allowed = (INDEXED_A_TURN - done.min(INDEXED_A_TURN)).max(least);
+    let (mut unread, indexed) = search.index(memory_max, allowed);
+    shared.indexed = (context.now.mono, done + indexed);
     search.serve();
     if search.is_short() && search.lanes.is_hungry() {
         unread = search.refill();
@@ -147,7 +153,7 @@ struct Search<'a> {
     rules: &'a QueueRules,
     fair: &'a Sharing,
     now_ms: u64,
-    /// Jobs that may still be looked at.
+    /// Jobs that may still be passed over; those that are handed out are as few as are wanted.
     left: usize,
     wanted: usize,
     items: Vec<(u64, Bytes)>,
@@ -176,9 +182,10 @@ impl Search<'_> {
                 {
                     return;
                 }
-                self.left -= 1;
                 if self.may_go(item) {
                     self.items.push((ordinal, Bytes::copy_from_slice(item)));
+                } else {
+                    self.left -= 1;
                 }
             }
         }
@@ -195,9 +202,10 @@ impl Search<'_> {
         self.items.len() < self.wanted && self.missing.is_empty() && self.left > 0
     }
 
-    /// Sorts some more jobs into lanes, as far as they are in memory; answers the chunk at which that ends.
-    fn index(&mut self, memory_max: usize) -> Option<ChunkAt> {
-        let mut left = INDEXED_A_POP;
+    /// Sorts some more jobs into lanes, as far as they are in memory; answers the chunk at which that ends, and how many
+    /// jobs those were.
+    fn index(&mut self, memory_max: usize, allowed: usize) -> (Option<ChunkAt>, usize) {
+        let mut count = 0;
         let (list, side) = (self.list, self.side);
         let met = self.lanes.frontier();
         let after = (met > 0 && met > self.lanes.start()).then(|| ordinal_of(side, met - 1));
@@ -205,16 +213,16 @@ impl Search<'_> {
         let after = after.or_else(|| self.lanes.start().checked_sub(1).map(|place| ordinal_of(side, place)));
         for chunk in list.chunks_from(side, after) {
             if self.lanes.is_full_with(memory_max) {
-                return None;
+                return (None, count);
             }
             if chunk.missing().is_some() {
-                return chunk.missing();
+                return (chunk.missing(), count);
             }
             for (ordinal, item) in chunk.items() {
-                if left == 0 {
-                    return None;
+                if count == allowed {
+                    return (None, count);
                 }
-                left -= 1;
+                count += 1;
                 let place = place_of(side, ordinal);
                 if self.may_go(item) {
                     let tenant = self.fair.tenant(&Job::new(item));
@@ -226,7 +234,7 @@ impl Search<'_> {
                 }
             }
         }
-        None
+        (None, count)
     }
 
     /// Indexes more of the lanes that have run out although they have more jobs; answers the chunk at which that ends.
@@ -280,12 +288,12 @@ impl Search<'_> {
                 }
                 continue;
             };
-            self.left -= 1;
             if self.may_go(item) {
                 self.items.push((ordinal, Bytes::copy_from_slice(item)));
                 self.lanes.take(lane);
                 gone_of_lane = 0;
             } else {
+                self.left -= 1;
                 self.lanes.drop_oldest(lane);
             }
         }

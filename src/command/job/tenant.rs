@@ -396,6 +396,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_handed_out_does_not_count_as_looked_at_in_vain() {
+        let mut bench = bench(4000);
+        push(&mut bench, "queue:q", jobs("a", 600));
+        bench.run("JOB.SHUFFLE q");
+        assert_eq!(elements(&bench.run("RPOP queue:q 500")).len(), 500);
+        for job in jobs("b", 300) {
+            run_words(&mut bench, &["RPUSH", "queue:q", &job]);
+        }
+        assert_eq!(elements(&bench.run("RPOP queue:q 400")).len(), 400);
+    }
+
+    #[test]
     fn a_weight_of_0_pauses_a_tenant_and_a_queue_of_nothing_else_counts_as_empty() {
         let mut bench = bench(1000);
         push(&mut bench, "queue:q", jobs("a", 2));
