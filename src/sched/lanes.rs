@@ -67,6 +67,8 @@ pub struct Lanes {
     next_round: BTreeMap<u64, LaneId>,
     /// How many those are together.
     in_turn: usize,
+    /// Rounds that have begun.
+    rounds: u64,
     /// Places before it were not there when the index was begun.
     start: u64,
     /// Places before it were met.
@@ -115,6 +117,7 @@ struct Entry {
 struct Picked {
     tenant: CompactString,
     place: u64,
+    round: u64,
     /// What its lane had before.
     deficit: f32,
 }
@@ -328,6 +331,7 @@ impl Lanes {
     fn begin_turn(&mut self) -> Option<LaneId> {
         if self.round.is_empty() {
             std::mem::swap(&mut self.round, &mut self.next_round);
+            self.rounds += 1;
         }
         let (_, lane) = self.round.pop_first()?;
         let of = &mut self.lanes[lane];
@@ -348,7 +352,7 @@ impl Lanes {
     pub fn take(&mut self, lane: LaneId) {
         let of = &mut self.lanes[lane];
         let place = self.entries[of.head].place;
-        self.picked.push(Picked { tenant: of.tenant.clone(), place, deficit: of.deficit });
+        self.picked.push(Picked { tenant: of.tenant.clone(), place, round: self.rounds, deficit: of.deficit });
         of.deficit -= 1.0;
         of.served += 1;
         self.drop_oldest(lane);
@@ -401,7 +405,7 @@ impl Lanes {
 
     /// Settles what was handed out last: what still stands in the list was not taken, and is next again.
     pub fn settle(&mut self, mut is_there: impl FnMut(u64) -> bool, weight: impl Fn(&str) -> Option<f64>) {
-        while let Some(Picked { tenant, place, deficit }) = self.picked.pop() {
+        while let Some(Picked { tenant, place, round, deficit }) = self.picked.pop() {
             if !is_there(place) {
                 continue;
             }
@@ -411,6 +415,12 @@ impl Lanes {
                 let of = &mut self.lanes[current];
                 of.deficit -= credit(of, self.turn_weight, self.part_without, self.quantum);
                 self.round.insert(first, current);
+            }
+            if round < self.rounds {
+                // So will the round. Those that have come since are few.
+                self.round.extend(std::mem::take(&mut self.next_round));
+                std::mem::swap(&mut self.round, &mut self.next_round);
+                self.rounds = round;
             }
             let lane = self.lane(&tenant, &weight);
             if self.lanes[lane].is_in_turn {
@@ -685,6 +695,22 @@ mod tests {
         assert_eq!(order(&mut lanes, 2), [0, 1]);
         lanes.set_weight("a", Some(2.0));
         assert_eq!(order(&mut lanes, 9), [2, 4, 3, 5, 6, 7]);
+    }
+
+    #[test]
+    fn nobody_gains_where_jobs_of_two_rounds_were_not_taken() {
+        let mut lanes = lanes(&["a", "a", "a", "a", "b", "b", "b", "b"], equal);
+        assert_eq!(order(&mut lanes, 1), [0]);
+        for _ in 0..2 {
+            let (b, place) = lanes.turn().expect("there are jobs");
+            assert_eq!(place, 4);
+            lanes.take(b);
+            let (a, place) = lanes.turn().expect("there are jobs");
+            assert_eq!(place, 1);
+            lanes.take(a);
+            lanes.settle(|_| true, equal);
+        }
+        assert_eq!(order(&mut lanes, 7), [4, 1, 5, 2, 6, 3, 7]);
     }
 
     #[test]

@@ -60,7 +60,7 @@ fn check_order(order: &[(String, usize)], counts: &[(&str, usize)]) {
     }
     for (tenant, count) in counts {
         let numbers = by_tenant.remove(tenant).unwrap_or_default();
-        assert!(numbers.iter().copied().eq(0..*count), "{tenant}: not each of {count} once and in order");
+        assert!(numbers.iter().copied().eq(0..*count), "{tenant}: not each of {count} once and in order: {numbers:?}");
     }
     assert!(by_tenant.is_empty(), "jobs that nobody pushed: {:?}", by_tenant.keys());
 }
