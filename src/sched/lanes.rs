@@ -78,6 +78,8 @@ pub struct Lanes {
     /// Lanes that have used half of their jobs and have more.
     hungry: Vec<LaneId>,
     refill: Option<Refill>,
+    /// Refills that have begun.
+    refills: u64,
     /// Their weights, but that of the lane without a tenant.
     turn_weight: f64,
     /// The part of the last arrivals that has no tenant.
@@ -473,7 +475,13 @@ impl Lanes {
         };
         let of = self.hungry.extract_if(.., goes_along).collect();
         self.refill = Some(Refill { at, leader, of });
+        self.refills += 1;
         Some(at)
+    }
+
+    /// How many refills have begun: tells one from those after it.
+    pub fn refills(&self) -> u64 {
+        self.refills
     }
 
     /// Tells whether a refill has use for jobs of a tenant.

@@ -58,6 +58,7 @@ pub struct Shared {
     pub lanes: Lanes,
     /// As an index by side: 0 for left, 1 for right.
     pub side: usize,
+    number: u64,
     /// The sweeper is at work to index more.
     pub indexing: bool,
     /// When pops indexed jobs last, on the monotonic clock, and how many in that turn.
@@ -66,9 +67,28 @@ pub struct Shared {
     bytes: usize,
 }
 
+/// What a part of a list was read for: these lanes, and this refill of theirs or none. Read for others it has gaps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadFor {
+    lanes: u64,
+    refill: Option<u64>,
+}
+
+impl ReadFor {
+    pub fn is_refill(self) -> bool {
+        self.refill.is_some()
+    }
+}
+
 impl Shared {
-    pub fn new(lanes: Lanes, side: usize) -> Shared {
-        Shared { lanes, side, indexing: false, indexed: (Duration::ZERO, 0), bytes: 0 }
+    /// `number` tells these lanes from others of the same queue.
+    pub fn new(lanes: Lanes, side: usize, number: u64) -> Shared {
+        Shared { lanes, side, number, indexing: false, indexed: (Duration::ZERO, 0), bytes: 0 }
+    }
+
+    /// What is read now, for a refill or for lanes that have yet to meet it.
+    pub fn reads_for(&self, is_refill: bool) -> ReadFor {
+        ReadFor { lanes: self.number, refill: is_refill.then(|| self.lanes.refills()) }
     }
 }
 
@@ -95,6 +115,8 @@ pub struct Scheduler {
     retired: Vec<Shared>,
     /// What all lanes take.
     lanes_bytes: usize,
+    /// How often lanes were made.
+    lanes_made: u64,
     /// Work that commands have asked for and that goes on behind their replies.
     work: Vec<(u64, Work, u64)>,
 }
@@ -170,6 +192,12 @@ impl Scheduler {
         {
             self.indexing.push(id);
         }
+    }
+
+    /// A number for new lanes.
+    pub fn number_lanes(&mut self) -> u64 {
+        self.lanes_made += 1;
+        self.lanes_made
     }
 
     /// Keeps lanes until somebody has the time to free them: there may be a million.
@@ -258,5 +286,33 @@ impl QueueState {
     /// Tells whether it still knows this list.
     pub fn knows(&self, object: u64, rewrites: u64) -> bool {
         (self.object, self.rewrites) == (object, rewrites)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_for_other_lanes_or_an_earlier_refill_is_told_apart() {
+        let mut scheduler = Scheduler::default();
+        let mut made = || Shared::new(Lanes::new(0, 1), 0, scheduler.number_lanes());
+        let (old, mut shared) = (made(), made());
+        assert_ne!(old.reads_for(false), shared.reads_for(false), "lanes that were made anew have met less");
+        let lane = shared.lanes.lane("a", |_| None);
+        (0..u64::from(LANE_JOBS_MAX) * 3).for_each(|place| shared.lanes.add(lane, place));
+        let mut read_for = None;
+        for place in 0..u64::from(LANE_JOBS_MAX) + 10 {
+            let (lane, _) = shared.lanes.turn().expect("there are jobs");
+            shared.lanes.take(lane);
+            shared.lanes.settle(|_| false, |_| None);
+            let Some(at) = shared.lanes.begin_refill() else { continue };
+            let now = shared.reads_for(true);
+            assert!(now.is_refill() && now != shared.reads_for(false));
+            assert!(read_for.replace(now) != Some(now), "the refill after {place} jobs is another one");
+            (at..at + u64::from(LANE_JOBS_MAX)).for_each(|place| shared.lanes.refill("a", place));
+            shared.lanes.refilled(at + u64::from(LANE_JOBS_MAX));
+        }
+        assert!(read_for.is_some(), "the lane was refilled");
     }
 }

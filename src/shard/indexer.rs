@@ -9,7 +9,7 @@ use crate::command::job::look::{Answer, PIECES_BYTES_MAX, PIECES_MAX, Want};
 use crate::command::job::{serve, share};
 use crate::job::Summary;
 use crate::keyspace::{ChunkView, Kind, ObjectId, Piece, QueueId, Side};
-use crate::sched::{Lanes, NO_TENANT, QueueRules};
+use crate::sched::{Lanes, NO_TENANT, QueueRules, ReadFor};
 
 use super::Shard;
 use super::sweeper::SKIPS_A_TURN;
@@ -36,8 +36,7 @@ struct Asked {
     object: ObjectId,
     rewrites: u64,
     side: Side,
-    /// For lanes that had used what was indexed of them; else for all.
-    is_refill: bool,
+    read_for: ReadFor,
     /// Everything before this place was looked at.
     before: u64,
 }
@@ -62,7 +61,7 @@ impl Asked {
         let places = jobs.map(|(ordinal, tenant)| (share::place_of(self.side, *ordinal), *tenant));
         for (place, tenant) in places {
             let name = &answer.sorted.tenants[tenant as usize];
-            if self.is_refill {
+            if self.read_for.is_refill() {
                 lanes.refill(name, place);
             } else if place >= lanes.frontier() {
                 // What is before it was met by pops meanwhile.
@@ -132,17 +131,17 @@ impl Shard {
         let state = self.jobs.state(indexing.queue).filter(|state| state.knows(asked.object, asked.rewrites));
         let lanes = state.and_then(|state| {
             let (rules, shared) = (state.rules.as_ref()?, state.shared.as_mut()?);
-            let same = Arc::ptr_eq(rules, &asked.rules) && shared.side == serve::index_of(asked.side);
-            same.then_some(&mut shared.lanes)
+            let read_for = shared.reads_for(asked.read_for.is_refill());
+            (Arc::ptr_eq(rules, &asked.rules) && read_for == asked.read_for).then_some(&mut shared.lanes)
         });
         let is_over = match lanes {
-            // It was asked for lanes that are not there any more.
+            // It was asked for lanes that are not there any more, or for a refill that is over.
             None => true,
             Some(lanes) => {
                 asked.sort_in(lanes, answer, *done);
                 *done += SORTED_A_TURN;
                 let is_over = *done >= answer.sorted.jobs.len();
-                if is_over && asked.is_refill {
+                if is_over && asked.read_for.is_refill() {
                     lanes.refilled(asked.before);
                 } else if is_over {
                     lanes.met(asked.before);
@@ -213,8 +212,8 @@ impl Shard {
                 }
                 return (visited > 0 || refill_from.is_some()).then_some(Next::More);
             }
-            let is_refill = refill_from.is_some();
-            let asked = Asked { token: 0, rules, object, rewrites, side, is_refill, before };
+            let read_for = shared.reads_for(refill_from.is_some());
+            let asked = Asked { token: 0, rules, object, rewrites, side, read_for, before };
             Some(Next::Ask(pieces, asked))
         });
         next.unwrap_or(Next::Over)

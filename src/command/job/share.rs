@@ -47,12 +47,14 @@ pub fn is_served_from(context: &mut Context, slot: Slot, id: QueueId, side: Side
 /// Makes lanes of a queue, unless there are some for this side.
 fn make_lanes(context: &mut Context, slot: Slot, id: QueueId, side: Side, fair: &Sharing) {
     let start = place_of(side, context.keys.list(slot).end_ordinal(side));
-    let state = context.jobs.state(id).expect("a queue with rules has a state");
-    if state.shared.as_ref().is_none_or(|shared| shared.side != index_of(side)) {
-        let lanes = Lanes::new(start, fair.quantum);
-        let old = state.shared.replace(Box::new(Shared::new(lanes, index_of(side))));
-        context.jobs.retire(old);
+    let is_made = |shared: &Shared| shared.side == index_of(side);
+    if context.jobs.state(id).and_then(|state| state.shared.as_deref()).is_some_and(is_made) {
+        return;
     }
+    let shared = Shared::new(Lanes::new(start, fair.quantum), index_of(side), context.jobs.number_lanes());
+    let state = context.jobs.state(id).expect("a queue with rules has a state");
+    let old = state.shared.replace(Box::new(shared));
+    context.jobs.retire(old);
 }
 
 /// Has the jobs that wait in a queue sorted into lanes, from the end that workers pop from.
