@@ -17,6 +17,9 @@ use super::list::Side;
 /// A block takes as many references.
 const BLOCK_REFS: usize = 256;
 
+/// The references of a block, left to right. Most lists have one chunk, whose reference needs no memory of its own.
+type Neighbours = SmallVec<[ChunkRef; 1]>;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Refs {
@@ -27,7 +30,7 @@ pub struct Refs {
 /// Neighbouring references; never none of them.
 #[derive(Debug)]
 struct Block {
-    refs: Arc<VecDeque<ChunkRef>>,
+    refs: Arc<Neighbours>,
     /// How many items the chunks have.
     live: u64,
     /// Every one of the references is clean.
@@ -53,7 +56,7 @@ impl Refs {
     /// What the blocks cost in memory, without the references.
     pub fn memory_bytes(&self) -> usize {
         const ARC_COUNTS: usize = 2 * size_of::<usize>();
-        self.blocks.len() * (size_of::<Block>() + ARC_COUNTS + size_of::<VecDeque<ChunkRef>>())
+        self.blocks.len() * (size_of::<Block>() + ARC_COUNTS + size_of::<Neighbours>())
     }
 
     /// The reference at an end.
@@ -91,7 +94,7 @@ impl Refs {
 
     /// The first reference from the left that fails a test which none passes to the right of it.
     pub fn partition_point(&self, passes: impl Fn(&ChunkRef) -> bool) -> Option<At> {
-        let block = self.blocks.partition_point(|block| block.refs.back().is_some_and(&passes));
+        let block = self.blocks.partition_point(|block| block.refs.last().is_some_and(&passes));
         let inner = self.blocks.get(block)?.refs.partition_point(passes);
         Some(At { block, inner })
     }
@@ -123,7 +126,7 @@ impl Refs {
     /// How many items there are to the left of a chunk.
     pub fn live_before(&self, at: At) -> u64 {
         let blocks: u64 = self.blocks[..at.block].iter().map(|block| block.live).sum();
-        blocks + self.blocks[at.block].refs.range(..at.inner).map(ChunkRef::live).sum::<u64>()
+        blocks + self.blocks[at.block].refs[..at.inner].iter().map(ChunkRef::live).sum::<u64>()
     }
 
     /// How many items there are.
@@ -143,9 +146,8 @@ impl Refs {
     pub fn push(&mut self, side: Side, chunk: ChunkRef) {
         let has_room = self.end(side).is_some_and(|at| self.blocks[at.block].refs.len() < BLOCK_REFS);
         if !has_room {
-            // Most lists have one chunk.
             let refs = if self.is_empty() { 1 } else { BLOCK_REFS };
-            let block = Block { refs: Arc::new(VecDeque::with_capacity(refs)), live: 0, clean: true };
+            let block = Block { refs: Arc::new(Neighbours::with_capacity(refs)), live: 0, clean: true };
             match side {
                 Side::Left => self.blocks.insert(0, block),
                 Side::Right => self.blocks.push(block),
@@ -160,8 +162,8 @@ impl Refs {
         block.clean &= chunk.clean;
         let refs = Arc::make_mut(&mut block.refs);
         match side {
-            Side::Left => refs.push_front(chunk),
-            Side::Right => refs.push_back(chunk),
+            Side::Left => refs.insert(0, chunk),
+            Side::Right => refs.push(chunk),
         }
         self.len += 1;
     }
@@ -169,7 +171,7 @@ impl Refs {
     /// Takes a reference out.
     pub fn remove(&mut self, at: At) -> ChunkRef {
         let block = &mut self.blocks[at.block];
-        let chunk = Arc::make_mut(&mut block.refs).remove(at.inner).expect("the place is one of a reference");
+        let chunk = Arc::make_mut(&mut block.refs).remove(at.inner);
         block.live -= chunk.live();
         if block.refs.is_empty() {
             self.blocks.remove(at.block);
@@ -245,7 +247,7 @@ impl Drop for Edit<'_> {
 /// the blocks, and a piece is made when it is asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Pieces {
-    blocks: VecDeque<Arc<VecDeque<ChunkRef>>>,
+    blocks: VecDeque<Arc<Neighbours>>,
     /// The first reference, in the first block, and the last, in the last block.
     left: usize,
     right: usize,
@@ -317,7 +319,7 @@ impl DoubleEndedIterator for Pieces {
     }
 }
 
-fn edge(refs: &VecDeque<ChunkRef>, side: Side) -> usize {
+fn edge(refs: &Neighbours, side: Side) -> usize {
     match side {
         Side::Left => 0,
         Side::Right => refs.len() - 1,
