@@ -78,6 +78,9 @@
 //! thread of the sweeper (`shard/indexer.rs`) sorts what waits, ahead of them. Of a long lane only the first part is in the
 //! index, and the rest is read again when that is used up, so memory follows the number of tenants and not the backlog.
 //!
+//! A job that a worker has under a lease, or that is not due yet, stands in a list of the server's own database, written by the
+//! frame that took it out of its queue. [`sched::Leases`] knows their tokens and when they are due; it follows from the records.
+//!
 //! How many jobs went into a queue, were popped and were removed follows from the effects on its list; the table of queues
 //! ([`keyspace::queue`]) keeps these counts for longer than a list lives, and saves them as of one frame with each batch of
 //! a checkpoint.

@@ -83,7 +83,7 @@ fn serves(keys: &Keyspace, leaving: &Leaving, command: &Command, request: &[Byte
             request[2..].iter().all(|word| !is_job(word) && is_small || has_left(keys, leaving, word))
         }
         "sort" | "copy" => false,
-        _ if command.group == Group::List => false,
+        _ if adds_to_lists(command) => false,
         _ => keys.disk < Disk::Scarce && is_small,
     }
 }
@@ -127,7 +127,11 @@ fn needs_room(command: &Command, request: &[Bytes]) -> bool {
 
 /// Lists can leave memory, so they are never to blame when it is full of keys.
 fn fills_keys(command: &Command, request: &[Bytes]) -> bool {
-    adds_data(command, request) && command.group != Group::List
+    adds_data(command, request) && !adds_to_lists(command)
+}
+
+fn adds_to_lists(command: &Command) -> bool {
+    command.group == Group::List || command.name == "job.add"
 }
 
 fn adds_data(command: &Command, request: &[Bytes]) -> bool {

@@ -84,11 +84,19 @@ impl Bench {
 
     /// Runs a request.
     pub fn request(&mut self, request: &[Bytes]) -> Result<Reply, Stop> {
+        self.with_context(|context| {
+            let command = find(request)?;
+            (command.run)(context, request)
+        })
+    }
+
+    /// Does what is not asked for by a request, as one frame.
+    pub fn with_context<T>(&mut self, work: impl FnOnce(&mut Context) -> T) -> T {
         self.lsn += 1;
         self.keys.begin_turn(self.now_ms);
         self.keys.begin(self.lsn, self.session.database);
         let now = Now { wall_us: self.now_ms * 1000, mono: Duration::from_millis(self.now_ms - START_MS) };
-        let mut context = Context {
+        let done = work(&mut Context {
             now,
             keys: &mut self.keys,
             jobs: &mut self.jobs,
@@ -96,13 +104,12 @@ impl Bench {
             host: &mut self.host,
             random: &mut self.random,
             within: self.within,
-        };
-        let outcome = find(request).map_err(Stop::from).and_then(|command| (command.run)(&mut context, request));
+        });
         let frame = std::mem::take(self.keys.frame());
         if !frame.is_empty() {
             self.frames.push(frame);
         }
-        outcome
+        done
     }
 
     /// Runs one request line and answers the reply as RESP2 bytes, lossily as text.

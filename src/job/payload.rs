@@ -72,6 +72,23 @@ impl<'a> Job<'a> {
         self.jid().or_else(|| self.active_job()?.id.string()?.decode())
     }
 
+    /// Says that two payloads are the same job: they have one id, or having none the same class and arguments.
+    pub fn identity(&self) -> u64 {
+        let hash = xxhash_rust::xxh3::xxh3_64;
+        if let Some(id) = self.id() {
+            return Job::identity_of(&id);
+        }
+        match (self.class(), self.arguments()) {
+            (Some(class), Some(arguments)) => hash(class.as_bytes()) ^ hash(arguments).rotate_left(1),
+            _ => hash(self.payload),
+        }
+    }
+
+    /// The identity of jobs with an id.
+    pub fn identity_of(id: &str) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(id.as_bytes())
+    }
+
     /// Tells whether this is the jid, or the id that ActiveJob gave.
     pub fn has_id(&self, id: &str) -> bool {
         self.text(Field::Jid).is_some_and(|jid| jid.is(id))

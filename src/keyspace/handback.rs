@@ -69,7 +69,7 @@ impl Default for Handbacks {
 impl Handbacks {
     /// Tells whether a job left lately.
     pub fn is_one(&self, payload: &[u8], now_ms: u64) -> bool {
-        self.known.get(&identity(payload)).is_some_and(|at_ms| at_ms + WINDOW_MS >= now_ms)
+        self.known.get(&Job::new(payload).identity()).is_some_and(|at_ms| at_ms + WINDOW_MS >= now_ms)
     }
 
     /// Looks at a change that may let jobs leave, before it is made.
@@ -105,7 +105,7 @@ impl Handbacks {
                 self.known.remove(&oldest);
             }
         }
-        let id = identity(payload);
+        let id = Job::new(payload).identity();
         self.known.insert(id, now_ms);
         self.order.push_back((now_ms, id));
     }
@@ -125,12 +125,12 @@ pub struct Leaving(HashSet<u64, BuildHasherDefault<Identity>>);
 impl Leaving {
     pub fn add(&mut self, payload: &[u8]) {
         if self.0.len() < ITEMS_MAX {
-            self.0.insert(identity(payload));
+            self.0.insert(Job::new(payload).identity());
         }
     }
 
     pub fn has(&self, payload: &[u8]) -> bool {
-        !self.0.is_empty() && self.0.contains(&identity(payload))
+        !self.0.is_empty() && self.0.contains(&Job::new(payload).identity())
     }
 }
 
@@ -154,17 +154,5 @@ fn see_end(list: &List, side: Side, count: u64, mut see: impl FnMut(&[u8])) {
             see(item);
             left -= 1;
         }
-    }
-}
-
-fn identity(payload: &[u8]) -> u64 {
-    let hash = xxhash_rust::xxh3::xxh3_64;
-    let job = Job::new(payload);
-    if let Some(id) = job.id() {
-        return hash(id.as_bytes());
-    }
-    match (job.class(), job.arguments()) {
-        (Some(class), Some(arguments)) => hash(class.as_bytes()) ^ hash(arguments).rotate_left(1),
-        _ => hash(payload),
     }
 }

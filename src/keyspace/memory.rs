@@ -57,6 +57,8 @@ pub struct Memory {
     pub summaries_bytes: usize,
     /// Which jobs of shared queues are whose; kept by the scheduler.
     pub lanes_bytes: usize,
+    /// What is known of jobs that are leased or not due yet; kept by the scheduler.
+    pub leases_bytes: usize,
     /// Chunks handed to the store and not yet confirmed; they count in `values_bytes` too.
     pub spilling_bytes: usize,
     /// Closed chunks that the store does not have, newest last: (slot, object, base). Entries may be out of date.
@@ -78,6 +80,7 @@ impl Memory {
             dying_bytes: 0,
             summaries_bytes: 0,
             lanes_bytes: 0,
+            leases_bytes: 0,
             spilling_bytes: 0,
             sealed: Vec::new(),
             loaded: VecDeque::new(),
@@ -87,7 +90,7 @@ impl Memory {
 
     /// What counts in the share of the objects.
     pub fn objects_bytes(&self) -> usize {
-        self.keys_bytes + self.values_bytes + self.dying_bytes + self.lanes_bytes
+        self.keys_bytes + self.values_bytes + self.dying_bytes + self.lanes_bytes + self.leases_bytes
     }
 
     /// What the lanes of a queue may take which take `bytes` now.

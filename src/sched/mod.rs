@@ -11,6 +11,7 @@
 //! A queue that tenants share has [`Lanes`] instead, which say whose job is next and where it stands.
 
 mod lanes;
+mod leases;
 mod queue_rules;
 mod rule;
 mod rules;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 pub use self::work::{Until, Work};
 pub use lanes::{LANE_JOBS_MAX, LaneState, Lanes, NO_TENANT};
+pub use leases::{HeldBy, Lease, Leases, Returned};
 pub use queue_rules::{Besides, PAUSED_BY_SET, QueueRules, Taking, Verdict};
 pub use rule::{Action, Blackhole, Fair, Kind, Made, Rule, Scope, Sharing, Weight};
 pub use rules::Rules;
@@ -103,6 +105,7 @@ struct Seen {
 #[derive(Debug, Default)]
 pub struct Scheduler {
     pub rules: Rules,
+    pub leases: Leases,
     /// By number of the queue.
     queues: Vec<QueueState>,
     /// Queues and sides at which a pop gave up: the sweeper finds what is next there.
@@ -113,6 +116,8 @@ pub struct Scheduler {
     indexing: Vec<u32>,
     /// Lanes that are for nobody any more.
     retired: Vec<Shared>,
+    /// Leases of databases that were emptied.
+    retired_leases: Vec<leases::OfDatabase>,
     /// What all lanes take.
     lanes_bytes: usize,
     /// How often lanes were made.
@@ -170,6 +175,7 @@ impl Scheduler {
             && self.sweeps.is_empty()
             && self.indexing.is_empty()
             && self.retired.is_empty()
+            && self.retired_leases.is_empty()
             && self.work.is_empty())
     }
 
@@ -221,6 +227,16 @@ impl Scheduler {
     /// What was retired since the last call.
     pub fn take_retired(&mut self) -> Vec<Shared> {
         std::mem::take(&mut self.retired)
+    }
+
+    /// Forgets the leases of a database, and keeps them until somebody has the time to free them.
+    pub fn retire_leases(&mut self, database: usize) {
+        self.retired_leases.extend(self.leases.clear(database));
+    }
+
+    /// What was retired since the last call.
+    pub fn take_retired_leases(&mut self) -> Vec<impl Send + use<>> {
+        std::mem::take(&mut self.retired_leases)
     }
 
     /// What was asked for since the last call.

@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use tracing::{info, warn};
 
 use crate::clock::Clock;
-use crate::command::job::{load_rules, load_work};
+use crate::command::job::{load_leases, load_rules, load_work};
 use crate::job::Queues as QueueNames;
 use crate::keyspace::layout::{Corrupt, SYS_QUEUE_PREFIX, SYS_STATE_KEY};
 use crate::keyspace::recovery::{Fetched, Recovery};
@@ -114,6 +114,7 @@ impl Shard {
         };
         shard.jobs.rules = shard.with_context(clock.now(), 0, load_rules);
         shard.with_context(clock.now(), 0, load_work);
+        shard.with_context(clock.now(), 0, load_leases);
         Ok(shard)
     }
 

@@ -18,7 +18,7 @@ use crate::clock::Now;
 use crate::command::job::count::{self, Count};
 use crate::command::job::look::{Answer, PIECES_BYTES_MAX, PIECES_MAX, Question, Seen, Want};
 use crate::command::job::task::{Progress, Task};
-use crate::command::job::{end_expired, serve, share, sweep};
+use crate::command::job::{end_expired, put_back_due, serve, share, sweep};
 use crate::command::{Context, Stop, SweepState, Within};
 use crate::keyspace::recovery::Fetched;
 use crate::keyspace::{Kind, Missing, ObjectId, QueueId, Side, Slot};
@@ -40,6 +40,8 @@ const COUNTS_MAX: usize = 16;
 /// Bytes of jobs that are taken out in one turn, and chunks that are looked at for it.
 const TAKEN_BYTES_A_TURN: usize = 256 * 1024;
 const TAKEN_CHUNKS_A_TURN: usize = 64;
+/// Jobs that are put back in one turn since their leases are over, or that are due.
+const PUT_BACK_A_TURN: usize = 128;
 /// Rules that time alone makes match are swept again so often.
 const TIMED_EVERY: Duration = Duration::from_secs(60);
 /// What threads are asked for on behalf of a step.
@@ -200,8 +202,9 @@ impl Shard {
 
     /// Goes on a step with everything that is under way; tells whether it could go on at once.
     pub(super) fn sweep_on(&mut self, now: Now, sockets: &dyn Sockets) -> bool {
-        let rules_end = self.jobs.rules.next_expiry_ms().is_some_and(|at_ms| at_ms <= now.wall_ms());
-        if !rules_end && !self.house.sweeper.is_busy() && !self.jobs.has_asked() && !self.have_rules_changed() {
+        let is_over = |at_ms: Option<u64>| at_ms.is_some_and(|at_ms| at_ms <= now.wall_ms());
+        let has_ended = is_over(self.jobs.rules.next_expiry_ms()) || is_over(self.jobs.leases.next_due_ms());
+        if !has_ended && !self.house.sweeper.is_busy() && !self.jobs.has_asked() && !self.have_rules_changed() {
             return false;
         }
         self.end_rules(now);
@@ -214,6 +217,7 @@ impl Shard {
         for (missing, fetched) in std::mem::take(&mut self.house.sweeper.fetching.arrived) {
             self.keys.install(&missing, fetched);
         }
+        let put_back = self.put_back(now);
         let checked = self.check_queues(now);
         let sought = self.seek_on(now);
         let swept = self.sweep_queue(now);
@@ -225,7 +229,7 @@ impl Shard {
             self.house.sweeper.answers.clear();
         }
         self.serve_waiters(now, sockets);
-        checked || sought || swept || tasked || counted || indexed
+        put_back || checked || sought || swept || tasked || counted || indexed
     }
 
     /// Takes what a thread has brought for a step.
@@ -266,6 +270,27 @@ impl Shard {
         }
     }
 
+    /// Puts jobs whose leases are over into their queues again, and those that are due; tells whether there are more.
+    fn put_back(&mut self, now: Now) -> bool {
+        for _ in 0..PUT_BACK_A_TURN {
+            if self.jobs.leases.next_due_ms().is_none_or(|at_ms| at_ms > now.wall_ms()) {
+                return false;
+            }
+            match self.with_context(now, 0, put_back_due) {
+                Ok(_) => {}
+                Err(Stop::Fetch(missing)) => {
+                    self.fetch_for_step(missing);
+                    return false;
+                }
+                Err(stop) => {
+                    error!(?stop, "a job cannot be put back");
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
     /// Notices that rules have changed: queues are checked anew, and who waits looks again.
     fn see_rules(&mut self, now: Now) {
         let sweeper = &mut self.house.sweeper;
@@ -294,6 +319,9 @@ impl Shard {
     fn start_work(&mut self, now: Now) {
         for shared in self.jobs.take_retired() {
             self.house.background.free(shared.lanes);
+        }
+        for leases in self.jobs.take_retired_leases() {
+            self.house.background.free(leases);
         }
         for work in self.jobs.take_work() {
             self.house.sweeper.tasks.push_back(Task::new(work, now.wall_ms()));

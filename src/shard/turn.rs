@@ -843,7 +843,8 @@ impl Shard {
         let held = (!self.house.held.is_empty()).then(|| now.mono + Duration::from_millis(10));
         let rule = self.jobs.rules.next_expiry_ms().map(in_ms);
         let (task, timed) = self.house.sweeper.wakes_at();
-        let jobs = [rule, task.map(in_ms), timed];
+        let lease = self.jobs.leases.next_due_ms().map(in_ms);
+        let jobs = [rule, lease, task.map(in_ms), timed];
         let others = [self.house.waiters.next_deadline(), expiry, held, self.checkpoint_wakes_at(now)];
         others.into_iter().chain(jobs).flatten().min()
     }

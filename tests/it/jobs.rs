@@ -3,6 +3,7 @@
 mod catching;
 mod crash;
 mod handbacks;
+mod leases;
 mod model;
 mod pausing;
 mod payload;

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::command::argument::is;
+use crate::command::job::flush_leases;
 use crate::command::{Command, Context, Flag, Group, Keys, Outcome};
 use crate::resp::{Error, Reply};
 
@@ -43,6 +44,7 @@ fn flush(context: &mut Context, request: &[Bytes], databases: std::ops::Range<us
         _ => return Err(Error::SYNTAX.into()),
     }
     for database in databases {
+        flush_leases(context, database)?;
         // A namespace is only used up where there is something to leave behind.
         if context.keys.counts(database).0 > 0 {
             context.keys.flush(database)?;

@@ -41,7 +41,17 @@ pub const COMMANDS: &[Command] = &[Command {
 }];
 
 fn find(context: &mut Context, request: &[Bytes]) -> Outcome {
-    let words = [&b"JID"[..], &request[1]];
+    search(context, &request[1], |hits, context| {
+        Ok(Reply::Array(hits.iter().filter_map(|hit| hit.reply(context)).collect()))
+    })
+}
+
+/// What is answered to what was found.
+type Answer = fn(&[Hit], &mut Context) -> Outcome;
+
+/// Looks for the job with an id everywhere but among those that are leased or not due yet.
+pub fn search(context: &mut Context, id: &[u8], answer: Answer) -> Outcome {
+    let words = [&b"JID"[..], id];
     let (predicate, _) =
         Predicate::parse(&words, context.keys.now_ms(), &[]).map_err(|error| Error::new(error.to_string()))?;
     let database = context.keys.selected();
@@ -76,6 +86,7 @@ fn find(context: &mut Context, request: &[Bytes]) -> Outcome {
         sets,
         after: None,
         hits: Vec::new(),
+        answer,
     };
     read(context, search)
 }
@@ -95,17 +106,21 @@ struct Search {
     sets: Vec<(Vec<u8>, &'static str)>,
     after: Option<(Bytes, f64)>,
     hits: Vec<Hit>,
+    answer: Answer,
 }
 
-struct Hit {
-    place: &'static str,
-    key: Vec<u8>,
-    at: At,
-    payload: Bytes,
+/// A job that was found.
+pub struct Hit {
+    /// What holds it: a queue, a working list, a quarantine, or one of the sets of the job library.
+    pub place: &'static str,
+    pub key: Vec<u8>,
+    pub at: At,
+    pub payload: Bytes,
 }
 
+/// Where in it the job is.
 #[derive(Clone, Copy)]
-enum At {
+pub enum At {
     Ordinal(u64),
     Score(f64),
 }
@@ -120,7 +135,7 @@ impl Reading for Search {
     fn next(&mut self, context: &mut Context) -> Result<Next, Stop> {
         loop {
             if self.is_full() {
-                return Ok(Next::Reply(self.reply(context)));
+                return self.reply(context);
             }
             if let Some(next) = self.look_through_lists(context) {
                 return Ok(next);
@@ -130,7 +145,7 @@ impl Reading for Search {
             }
             return match self.look_through_sets(context)? {
                 Some(slot) => Ok(Next::Read(slot, Vec::new())),
-                None => Ok(Next::Reply(self.reply(context))),
+                None => self.reply(context),
             };
         }
     }
@@ -235,8 +250,8 @@ impl Search {
         self.hits.len() >= HITS_MAX || bytes > HITS_BYTES_MAX
     }
 
-    fn reply(&self, context: &mut Context) -> Reply {
-        Reply::Array(self.hits.iter().filter_map(|hit| hit.reply(context)).collect())
+    fn reply(&self, context: &mut Context) -> Result<Next, Stop> {
+        (self.answer)(&self.hits, context).map(Next::Reply)
     }
 }
 

@@ -8,6 +8,7 @@ mod estimate;
 mod explain;
 mod find;
 mod inspect;
+mod lease;
 mod ledger;
 mod ledger_command;
 pub mod look;
@@ -34,6 +35,7 @@ use crate::resp::Reply;
 use super::container::{container, help_of};
 use super::{Command, Flag};
 
+pub use lease::{flush as flush_leases, load as load_leases, put_back_due};
 pub use registry::load as load_rules;
 pub use rules::end_expired;
 pub use work::load as load_work;
@@ -44,6 +46,7 @@ pub const FAMILIES: &[&[Command]] = &[
     explain::COMMANDS,
     find::COMMANDS,
     inspect::COMMANDS,
+    lease::COMMANDS,
     ledger_command::COMMANDS,
     pause::COMMANDS,
     rules::COMMANDS,

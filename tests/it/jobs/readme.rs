@@ -1,9 +1,7 @@
-//! README's page for a bad deploy: its commands are run as they stand there.
+//! Pages of the README: their commands are run as they stand there.
 
 use super::payload::sidekiq;
 use super::{start, sure, words_of};
-
-const HEADING: &str = "## A bad deploy at 3 a.m.";
 
 #[test]
 fn the_commands_of_the_page_for_a_bad_deploy_run_as_they_stand_there() {
@@ -18,7 +16,7 @@ fn the_commands_of_the_page_for_a_bad_deploy_run_as_they_stand_there() {
         });
         client.must(&["LPUSH".to_owned(), "queue:default".to_owned()].into_iter().chain(jobs).collect::<Vec<_>>());
     }
-    let commands = commands_of_the_page();
+    let commands = commands_of_the_page("## A bad deploy at 3 a.m.");
     assert!(commands.len() > 5, "README has no such page, or no commands on it: {commands:?}");
     let mut is_in_force = false;
     for line in commands {
@@ -42,10 +40,22 @@ fn the_commands_of_the_page_for_a_bad_deploy_run_as_they_stand_there() {
     }
 }
 
+#[test]
+fn the_commands_of_the_page_for_workers_in_any_language_run_as_they_stand_there() {
+    let Some(server) = start(&[]) else { return };
+    let mut client = server.client();
+    let commands = commands_of_the_page("## Workers in any language");
+    assert!(commands.len() > 4, "README has no such page, or no commands on it: {commands:?}");
+    commands
+        .iter()
+        .for_each(|line| drop(sure(&mut client, line.strip_prefix("redis-cli ").expect("it was looked for"))));
+    assert!(client.must(&["JOB.ACK", "5f2c9a"]).is_error(), "the page has ended the job");
+}
+
 /// The lines that begin with `redis-cli ` in the shell blocks below the heading.
-fn commands_of_the_page() -> Vec<String> {
+fn commands_of_the_page(heading: &str) -> Vec<String> {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("there is a README");
-    let Some((_, page)) = readme.split_once(HEADING) else { return Vec::new() };
+    let Some((_, page)) = readme.split_once(heading) else { return Vec::new() };
     let page = page.split("\n## ").next().expect("a split has a first part");
     let blocks = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().expect("a split has a first part"));
     blocks.flat_map(str::lines).filter(|line| line.starts_with("redis-cli ")).map(str::to_owned).collect()

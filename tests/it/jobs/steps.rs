@@ -2,7 +2,7 @@
 
 use super::payload::Job;
 use super::predicate::What;
-use super::world::{Id, QUEUES, SETS, Side, WORKING, World};
+use super::world::{Id, Leased, QUEUES, SETS, Side, WORKING, World};
 use crate::harness::{Chance, Client, Server, Value};
 use std::collections::VecDeque;
 
@@ -213,6 +213,57 @@ impl Run {
         let got = self.ids(&reply.items()[1]);
         self.world.pop_of_many(&queues, side, count, Some((queue, &got)));
         self.world.handed_out.extend(&got);
+    }
+
+    /// Takes jobs under a lease, from the end that workers pop from.
+    pub fn reserve_some(&mut self) {
+        let queue = self.any_queue();
+        let side = self.world.queues[queue].pop_end;
+        let count = if self.chance.one_in(6) { 20 } else { 1 + self.chance.below(4) };
+        let words = ["JOB.RESERVE", "COUNT", &count.to_string(), "LEASE", "1h", "FROM", QUEUES[queue]];
+        let jobs = self.talk.sure(&words).into_items();
+        let got: Vec<Id> = jobs.iter().map(|job| self.world.job_of(job.items()[2].bytes())).collect();
+        self.world.pop(queue, side, count, &got);
+        for (job, id) in jobs.iter().zip(got) {
+            let attempt = self.world.attempts.remove(&id).unwrap_or(0) + 1;
+            let token = job.items()[1].text().to_owned();
+            assert_eq!(job.items()[3].items()[1].integer(), attempt, "the attempt of #{id}");
+            self.world.leased.push(Leased { id, queue, token, attempt });
+        }
+    }
+
+    /// A lease ends by ACK or NACK, or goes on.
+    pub fn end_lease(&mut self) {
+        if self.world.leased.is_empty() {
+            return;
+        }
+        let at = self.chance.below(self.world.leased.len());
+        let Leased { id, queue, token, attempt } = self.world.leased[at].clone();
+        match self.chance.below(4) {
+            0 => {
+                self.talk.sure(&["JOB.HEARTBEAT", &token]);
+                return;
+            }
+            1 => {
+                self.talk.sure(&["JOB.ACK", &token]);
+            }
+            _ => {
+                self.talk.sure(&["JOB.NACK", &token]);
+                self.world.attempts.insert(id, attempt);
+                self.world.push(queue, self.world.queues[queue].pop_end, id);
+            }
+        }
+        self.world.leased.swap_remove(at);
+        let again = self.talk.must(&["JOB.ACK", &token]);
+        assert!(again.is_error(), "{token} was ended: {again:?}");
+    }
+
+    /// Every job that is leased is known to be, whatever has happened meanwhile.
+    pub fn check_leases(&mut self) {
+        for Leased { id, token, .. } in self.world.leased.clone() {
+            let status = self.talk.sure(&["JOB.STATUS", &token]);
+            assert_eq!(status.items()[1].text(), "running", "#{id}");
+        }
     }
 
     /// Moves to a working list, to another queue, or around in the same one.

@@ -68,6 +68,9 @@ pub struct World {
     pub sets: [BTreeSet<Id>; SETS.len()],
     /// Handed out by a pop, and not heard of since.
     pub handed_out: Vec<Id>,
+    pub leased: Vec<Leased>,
+    /// How often jobs were tried under leases that have come back since.
+    pub attempts: BTreeMap<Id, i64>,
     pub quarantine: BTreeMap<Place, Quarantine>,
     /// Jobs that came into a sorted set while a rule matched them: such a job is caught when it is pushed, if not before.
     pub late_in_sets: BTreeSet<Id>,
@@ -80,6 +83,15 @@ pub struct World {
     pub weights: Vec<Weight>,
     /// Jobs that one pop of the server looks at.
     scan_max: usize,
+}
+
+/// A job that the server has leased.
+#[derive(Debug, Clone)]
+pub struct Leased {
+    pub id: Id,
+    pub queue: usize,
+    pub token: String,
+    pub attempt: i64,
 }
 
 /// The share of a tenant in the queues of a glob.
@@ -116,6 +128,8 @@ impl World {
             working: Default::default(),
             sets: Default::default(),
             handed_out: Vec::new(),
+            leased: Vec::new(),
+            attempts: BTreeMap::new(),
             quarantine: BTreeMap::new(),
             late_in_sets: BTreeSet::new(),
             rules: Vec::new(),
@@ -397,7 +411,8 @@ impl World {
         let quarantines =
             self.quarantine.iter().map(|(place, quarantine)| (quarantine.now.iter().collect(), format!("{place:?}")));
         let handed_out = std::iter::once((self.handed_out.iter().collect(), "the hands of a worker".to_owned()));
-        let all = queues.chain(working).chain(sets).chain(quarantines).chain(handed_out);
+        let leased = std::iter::once((self.leased.iter().map(|leased| &leased.id).collect(), "a lease".to_owned()));
+        let all = queues.chain(working).chain(sets).chain(quarantines).chain(handed_out).chain(leased);
         all.flat_map(|(jobs, key): (Vec<&Id>, String)| jobs.into_iter().map(move |id| (*id, key.clone()))).collect()
     }
 
@@ -406,6 +421,8 @@ impl World {
         self.queues.iter_mut().for_each(|queue| queue.list.clear());
         self.working = Default::default();
         self.sets = Default::default();
+        self.leased.clear();
+        self.attempts.clear();
         self.quarantine.values_mut().for_each(|quarantine| *quarantine = Quarantine::default());
     }
 }
