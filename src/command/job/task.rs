@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::job::{Job, Predicate};
 use crate::keyspace::{Kind, Side, Slot};
-use crate::sched::{QueueRules, Until, Work};
+use crate::sched::{Kind as RuleKind, QueueRules, Rule, Scope, Until, Work};
 
 use super::catch::{self, Caught, quarantine_key};
 use super::ledger::{self, Tally};
@@ -216,9 +216,10 @@ fn purge(
 /// Takes some jobs out of a set of scheduled or failed jobs, or out of a delayed list.
 fn sweep(context: &mut Context, number: u64, key: &[u8], cursor: u64) -> Result<Batch, Stop> {
     let database = context.keys.selected();
-    let Some(rule) = context.jobs.rules.of(database).iter().find(|rule| rule.number == number) else {
-        return Ok(Batch::OVER);
-    };
+    // By now there may be a rule in its place that leaves the sets alone.
+    let looks_here = |rule: &Rule| matches!(&rule.kind, RuleKind::Blackhole(of) if of.scope == Scope::All);
+    let mut rules = context.jobs.rules.of(database).iter();
+    let Some(rule) = rules.find(|rule| rule.number == number && looks_here(rule)) else { return Ok(Batch::OVER) };
     let rules = QueueRules::for_one(b"", rule);
     let place = Place::of(context, key);
     let Some(slot) = context.keys.find_kind(key, place.kind)? else { return Ok(Batch::OVER) };
@@ -324,4 +325,32 @@ fn bytes_of(jobs: &[Waiting]) -> u64 {
 
 impl Batch {
     const OVER: Batch = Batch { chosen: Vec::new(), cursor: 0, over: true };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::testing::Bench;
+    use crate::resp::Reply;
+
+    /// Does all that was asked for.
+    fn work_off(bench: &mut Bench) {
+        for work in bench.jobs.take_work() {
+            let mut task = Task::new(work, bench.now_ms);
+            while bench.with_context(|context| task.step(context)).expect("it goes on") == Progress::More {}
+        }
+    }
+
+    #[test]
+    fn sets_are_not_swept_for_a_rule_that_stands_in_the_place_of_one_that_asked_for_it() {
+        let mut bench = Bench::default();
+        bench.run(r#"ZADD retry 1 '{"class":"A","jid":"a"}' 2 '{"class":"A","jid":"b"}'"#);
+        bench.run("JOB.BLACKHOLE ADD imp JID a SCOPE all");
+        bench.run("JOB.BLACKHOLE ADD imp CLASS A SCOPE queues REPLACE");
+        work_off(&mut bench);
+        assert_eq!(bench.run("ZCARD retry"), Reply::Integer(2));
+        bench.run("JOB.BLACKHOLE ADD imp CLASS A SCOPE all REPLACE");
+        work_off(&mut bench);
+        assert_eq!(bench.run("ZCARD retry"), Reply::Integer(0));
+    }
 }
