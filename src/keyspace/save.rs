@@ -122,13 +122,19 @@ impl Keyspace {
     }
 
     /// The oldest frame whose effect the store does not have, apart from a batch under way.
-    pub fn oldest_dirty(&mut self) -> Option<Lsn> {
+    pub(super) fn oldest_dirty(&mut self) -> Option<Lsn> {
         self.prune_dirty();
         let dirty = self.dirty.front().map(|(lsn, ..)| *lsn);
         let stale = self.stale.front().map(|(lsn, _)| *lsn);
         let databases = (self.databases_dirty != 0).then_some(self.databases_dirty);
         let queues = (self.queues.dirty_since != 0).then_some(self.queues.dirty_since);
         [dirty, stale, databases, queues].into_iter().flatten().min()
+    }
+
+    /// The first frame that a start would replay once the store has the batch under way: the log is needed from there on. What
+    /// was dirty then may have gone since without a trace, but the store does not say so before the next batch.
+    pub fn replay_from(&self) -> Lsn {
+        self.complete + 1
     }
 
     /// Takes dead values apart, one step; tells whether more is left.

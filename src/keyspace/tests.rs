@@ -147,7 +147,7 @@ impl World {
         }
         self.store.commit(save.take_writes()).expect("memory takes it");
         self.keys.committed(save);
-        let needed = self.keys.oldest_dirty().unwrap_or(self.next);
+        let needed = self.keys.replay_from();
         // Not all that may go goes: a log is trimmed by segments.
         let keep = needed.saturating_sub(self.random.random_range(0..20));
         self.frames.retain(|(lsn, _)| *lsn >= keep);
@@ -185,8 +185,11 @@ impl World {
         let mut now = |missing: &Missing, keys: &Keyspace| {
             fetch(store, keys, missing)?.ok_or_else(|| "it is not in the store".to_owned())
         };
+        let mut next = recovery.complete + 1;
         for (lsn, frame) in &self.frames {
             if *lsn > recovery.complete {
+                assert_eq!(*lsn, next, "the log is whole from where the replay begins");
+                next += 1;
                 recovery.frame(&mut keys, *lsn, frame, &mut now).expect("the frame replays");
             }
         }
@@ -598,6 +601,29 @@ fn the_keyspace_is_what_the_model_says_through_spills_fetches_checkpoints_and_cr
 }
 
 /// Adds members to a set until memory holds more than so many bytes, and has the store get all of it.
+#[test]
+fn the_log_is_kept_from_where_the_store_says_that_a_start_replays_whatever_has_gone_since() {
+    let mut keys = keyspace();
+    keys.begin_turn(1000);
+    for (lsn, key) in [(1, b"a"), (2, b"b")] {
+        keys.begin(lsn, 0);
+        let slot = keys.create(key, Kind::List).expect("nothing is missing");
+        keys.push(slot, Side::Left, &[b"x"]).expect("nothing is missing");
+        keys.frame().clear();
+    }
+    let save = keys.capture(2, 1, 1 << 20).expect("the first key is saved");
+    // Of the second one nothing is left by the time that the batch is in the store.
+    keys.begin(3, 0);
+    let slot = keys.find(b"b").expect("it is there");
+    keys.pop(slot, Side::Left, 1).expect("nothing is missing");
+    keys.frame().clear();
+    keys.committed(save);
+    assert_eq!((keys.oldest_dirty(), keys.replay_from()), (None, 2));
+    let save = keys.capture(3, 3, 1 << 20).expect("the store is to say so");
+    keys.committed(save);
+    assert_eq!(keys.replay_from(), 4);
+}
+
 fn fill(world: &mut World, key: &[u8], bytes: usize) {
     let mut count = 0_u32;
     while world.keys.memory.objects_bytes() <= bytes {

@@ -139,7 +139,7 @@ impl Shard {
     pub(super) fn saved(&mut self, save: Save) {
         self.keys.committed(save);
         self.checkpoints.saving = false;
-        let needed = self.keys.oldest_dirty().unwrap_or(self.house.last_lsn + 1);
+        let needed = self.keys.replay_from();
         self.house.log().trim(needed);
         self.checkpoints.replay.mark(self.house.last_lsn, self.keys.counts.effects, 1);
         self.checkpoints.replay.trim(needed);
