@@ -366,8 +366,8 @@ fn take_one(context: &mut Context, slot: Slot, side: Side) -> Result<Option<Byte
             Ok(Some(item))
         }
         Pick::Items(items) => {
-            let (ordinal, item) = items.into_iter().next().expect("a pick of items has one");
-            context.keys.take_items(slot, side, &[ordinal])?;
+            serve::take_picked(context, slot, side, &items)?;
+            let (_, item) = items.into_iter().next().expect("a pick of items has one");
             Ok(Some(item))
         }
         Pick::Nothing => Ok(None),
@@ -385,8 +385,7 @@ fn take_some(
     match serve::pick(context, slot, side, count)? {
         Pick::Plain => take(context, slot, side, count, key).map(Some),
         Pick::Items(items) => {
-            let ordinals: Vec<u64> = items.iter().map(|(ordinal, _)| *ordinal).collect();
-            context.keys.take_items(slot, side, &ordinals)?;
+            serve::take_picked(context, slot, side, &items)?;
             let items = Reply::Array(items.into_iter().map(|(_, item)| Reply::Bulk(item)).collect());
             Ok(Some(match key {
                 None => items,
@@ -787,7 +786,7 @@ fn move_item(
     if target == Some(source_slot) {
         // A list rotates in place: it must not die in between, or its expiry would be lost.
         if context.keys.list(source_slot).len() > 1 {
-            take_at(context, source_slot, from, ordinal)?;
+            take_at(context, source_slot, from, ordinal, &item)?;
             context.keys.push(source_slot, to, &[&item])?;
         }
         return Ok(Reply::Bulk(item));
@@ -805,17 +804,16 @@ fn move_item(
     } else {
         serve::push(context, destination, to, &[&item], true)?;
     }
-    take_at(context, source_slot, from, ordinal)?;
+    take_at(context, source_slot, from, ordinal, &item)?;
     Ok(Reply::Bulk(item))
 }
 
 /// Takes the item at an end, or the one that was picked.
-fn take_at(context: &mut Context, slot: Slot, side: Side, ordinal: Option<u64>) -> Result<(), Stop> {
-    let taken = match ordinal {
-        None => context.keys.pop(slot, side, 1),
-        Some(ordinal) => context.keys.take_items(slot, side, &[ordinal]),
-    };
-    Ok(taken?)
+fn take_at(context: &mut Context, slot: Slot, side: Side, ordinal: Option<u64>, item: &Bytes) -> Result<(), Stop> {
+    match ordinal {
+        None => Ok(context.keys.pop(slot, side, 1)?),
+        Some(ordinal) => serve::take_picked(context, slot, side, &[(ordinal, item.clone())]),
+    }
 }
 
 fn block_and_pop(context: &mut Context, request: &[Bytes], side: Side) -> Outcome {

@@ -21,14 +21,26 @@
 //! over that part again for lanes that have used half of theirs. So memory follows the number of tenants that wait, not
 //! the backlog of any; and where the tenants are too many for the memory, those at the front are served first.
 //!
+//! Jobs that limits act on stand in lanes of their own, one for each tenant and set of [`Gate`]s; a tenant's lanes share what it
+//! may hand out. A lane whose gate is closed is *parked* ([`parking`]) and has no turn until it opens, so it keeps nobody. In a
+//! queue that is not shared all jobs are of one tenant, and of the lanes that may go the one with the oldest job is next.
+//!
 //! Nothing here notices that jobs leave the list in another way: an entry whose job is gone is dropped when it is met.
+
+mod parking;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
 use compact_str::CompactString;
+use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::limits::Gate;
 use super::slab::Slab;
+
+use self::parking::Parking;
 
 /// Jobs of one lane that are indexed at a time.
 pub const LANE_JOBS_MAX: u32 = 2_000;
@@ -50,12 +62,22 @@ const PART_MAX: f32 = 0.99;
 /// Names a lane for as long as it has jobs.
 pub type LaneId = u32;
 
+/// Whose a job is, and the gates that it has to pass: jobs for which these are the same stand in one lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Whose<'a> {
+    pub tenant: &'a str,
+    pub gates: &'a [Gate],
+}
+
+/// The gates of one job, of which there are few.
+pub type Gates = SmallVec<[Gate; 1]>;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Lanes {
     lanes: Slab<Lane>,
-    /// By a hash of the tenant; two of the same hash would share a lane.
-    by_tenant: BTreeMap<u64, LaneId>,
+    /// By a hash of whose they are; two of the same hash would share a lane.
+    by_hash: BTreeMap<u64, LaneId>,
     entries: Slab<Entry>,
     /// Bytes of tenants that are too long to stand in the lane itself.
     name_bytes: usize,
@@ -65,8 +87,11 @@ pub struct Lanes {
     round: BTreeMap<u64, LaneId>,
     /// Those that had it, or have come since it began.
     next_round: BTreeMap<u64, LaneId>,
-    /// How many those are together.
+    /// How many those are together, and of how many tenants.
     in_turn: usize,
+    tenants_in_turn: usize,
+    /// The turn that has begun brought its tenant credit.
+    is_credited: bool,
     /// Rounds that have begun.
     rounds: u64,
     /// Places before it were not there when the index was begun.
@@ -80,8 +105,12 @@ pub struct Lanes {
     refill: Option<Refill>,
     /// Refills that have begun.
     refills: u64,
-    /// Their weights, but that of the lane without a tenant.
+    /// The weights of their tenants, but that of the lane without a tenant.
     turn_weight: f64,
+    /// Lanes whose gates are closed.
+    parking: Parking,
+    /// What is oldest is next, whosever it is.
+    in_order: bool,
     /// The part of the last arrivals that has no tenant.
     part_without: f32,
     arrivals: f32,
@@ -106,6 +135,18 @@ struct Lane {
     is_hungry: bool,
     /// The refill under way indexes jobs of it.
     refilled: bool,
+    /// A gate has let it through in this turn.
+    was_let_through: bool,
+    /// A closed gate has ended its turn, which goes on when that opens.
+    keeps_turn: bool,
+    /// The first lane of its tenant, which has weight, deficit and what was served for all of them; none if it is that one.
+    first: LaneId,
+    /// Of the first: the tenant's other lanes, those of all its lanes that are in turn, and the round that brought it credit.
+    others: u32,
+    turns: u32,
+    credited: u32,
+    /// Its gates; none if it has none.
+    gated: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -118,10 +159,13 @@ struct Entry {
 #[derive(Debug)]
 struct Picked {
     tenant: CompactString,
+    gates: Gates,
     place: u64,
     round: u64,
-    /// What its lane had before.
+    /// What its tenant had before.
     deficit: f32,
+    /// Its turn had brought that.
+    is_credited: bool,
 }
 
 /// A refill under way.
@@ -137,6 +181,9 @@ struct Refill {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LaneState<'a> {
     pub tenant: &'a str,
+    pub gates: &'a [Gate],
+    /// A gate that keeps it.
+    pub kept_by: Option<Gate>,
     /// Jobs that wait, as far as they were met; not exact while the index has only the first part of them.
     pub jobs: u64,
     pub has_more: bool,
@@ -151,6 +198,11 @@ impl Lanes {
     /// An index of a list whose first job stands at a place. A lane of weight 1 hands out `quantum` jobs in its turn.
     pub fn new(start: u64, quantum: u32) -> Lanes {
         Lanes { start, frontier: start, quantum: quantum as f32, ..Lanes::default() }
+    }
+
+    /// An index of a queue that is served in order of arrival, as far as gates let jobs go.
+    pub fn in_order(start: u64) -> Lanes {
+        Lanes { in_order: true, ..Lanes::new(start, 1) }
     }
 
     /// Jobs before this place have come after the index was begun: they were handed back, and are next.
@@ -170,17 +222,18 @@ impl Lanes {
 
     /// Lanes that have jobs.
     pub fn count(&self) -> usize {
-        self.by_tenant.len()
+        self.by_hash.len()
     }
 
     pub fn memory_bytes(&self) -> usize {
         self.lanes.memory_bytes()
             + self.entries.memory_bytes()
             + self.name_bytes
-            + (self.by_tenant.len() + self.in_turn) * IN_MAP_BYTES
+            + (self.by_hash.len() + self.in_turn) * IN_MAP_BYTES
+            + self.parking.memory_bytes()
     }
 
-    /// Tells whether nobody has jobs in the index.
+    /// Tells whether nobody has jobs in the index that may go.
     pub fn is_idle(&self) -> bool {
         self.in_turn == 0
     }
@@ -188,21 +241,36 @@ impl Lanes {
     /// Tells whether no more is to be indexed where it may take so much memory. An index in which nobody has jobs is never
     /// full, so that every queue goes on.
     pub fn is_full_with(&self, memory_max: usize) -> bool {
-        !self.is_idle() && self.memory_bytes() >= memory_max
+        !(self.is_idle() && self.parking.is_empty()) && self.memory_bytes() >= memory_max
     }
 
-    /// The lane of a tenant, which is made if there is none.
-    pub fn lane(&mut self, tenant: &str, weight: impl FnOnce(&str) -> Option<f64>) -> LaneId {
-        let hash = hash_of(tenant);
-        if let Some(lane) = self.by_tenant.get(&hash) {
-            return *lane;
+    /// The lane of such jobs, which is made if there is none.
+    pub fn lane(&mut self, whose: Whose, weight: impl FnOnce(&str) -> Option<f64>) -> LaneId {
+        if let Some(lane) = self.find(whose) {
+            return lane;
         }
+        let tenant = Whose { gates: &[], ..whose };
+        let first = match self.find(tenant) {
+            Some(first) => first,
+            None => {
+                let weight = weight(whose.tenant).map_or_else(|| default_weight(whose.tenant), |weight| weight as f32);
+                self.make(tenant, weight, NONE)
+            }
+        };
+        if whose.gates.is_empty() {
+            return first;
+        }
+        self.lanes[first].others += 1;
+        self.make(whose, 0.0, first)
+    }
+
+    fn make(&mut self, whose: Whose, weight: f32, first: LaneId) -> LaneId {
         let lane = self.lanes.insert(Lane {
-            tenant: tenant.into(),
+            tenant: whose.tenant.into(),
             head: NONE,
             tail: NONE,
             count: 0,
-            weight: weight(tenant).map_or_else(|| default_weight(tenant), |weight| weight as f32),
+            weight,
             deficit: 0.0,
             more_from: NOWHERE,
             waiting: 0,
@@ -210,14 +278,40 @@ impl Lanes {
             is_in_turn: false,
             is_hungry: false,
             refilled: false,
+            was_let_through: false,
+            keeps_turn: false,
+            first,
+            others: 0,
+            turns: 0,
+            credited: 0,
+            gated: NONE,
         });
-        self.name_bytes += heap_bytes(tenant);
-        self.by_tenant.insert(hash, lane);
+        if !whose.gates.is_empty() {
+            self.lanes[lane].gated = self.parking.keep(whose.gates);
+        }
+        self.name_bytes += heap_bytes(whose.tenant);
+        self.by_hash.insert(hash_of(whose), lane);
         lane
     }
 
-    fn find(&self, tenant: &str) -> Option<LaneId> {
-        self.by_tenant.get(&hash_of(tenant)).copied()
+    fn find(&self, whose: Whose) -> Option<LaneId> {
+        self.by_hash.get(&hash_of(whose)).copied()
+    }
+
+    /// The lane that keeps account for all of its tenant.
+    fn first(&self, lane: LaneId) -> LaneId {
+        match self.lanes[lane].first {
+            NONE => lane,
+            first => first,
+        }
+    }
+
+    /// The gates of the jobs of a lane.
+    pub fn gates(&self, lane: LaneId) -> &[Gate] {
+        match self.lanes[lane].gated {
+            NONE => &[],
+            gated => self.parking.gates(gated),
+        }
     }
 
     /// Indexes a job that was not met yet, behind all others of its lane.
@@ -251,8 +345,8 @@ impl Lanes {
     }
 
     /// Tells whether a lane would only note that it has more, so that its jobs need not be read.
-    pub fn is_full(&self, tenant: &str) -> bool {
-        self.find(tenant).is_some_and(|lane| {
+    pub fn is_full(&self, whose: Whose) -> bool {
+        self.find(whose).is_some_and(|lane| {
             let of = &self.lanes[lane];
             of.more_from != NOWHERE || of.count >= LANE_JOBS_MAX
         })
@@ -267,24 +361,42 @@ impl Lanes {
         }
         of.tail = entry;
         of.count += 1;
-        if !of.is_in_turn {
-            self.next_round.insert(place, lane);
+        if !of.is_in_turn && !self.is_parked(lane) {
+            self.line_up(lane, false);
             self.join(lane);
         }
     }
 
+    /// Has a lane wait for its turn, in this round or the next one.
+    fn line_up(&mut self, lane: LaneId, in_this_round: bool) {
+        let place = self.first_place(lane);
+        let round = if in_this_round || self.in_order { &mut self.round } else { &mut self.next_round };
+        round.insert(place, lane);
+    }
+
     fn join(&mut self, lane: LaneId) {
-        let of = &mut self.lanes[lane];
-        of.is_in_turn = true;
-        self.turn_weight += of.counted_weight();
+        self.lanes[lane].is_in_turn = true;
         self.in_turn += 1;
+        let first = self.first(lane);
+        let of = &mut self.lanes[first];
+        of.turns += 1;
+        if of.turns == 1 {
+            self.turn_weight += of.counted_weight();
+            self.tenants_in_turn += 1;
+        }
     }
 
     fn leave(&mut self, lane: LaneId) {
         let of = &mut self.lanes[lane];
-        of.is_in_turn = false;
-        self.turn_weight -= of.counted_weight();
+        (of.is_in_turn, of.was_let_through) = (false, false);
         self.in_turn -= 1;
+        let first = self.first(lane);
+        let of = &mut self.lanes[first];
+        of.turns -= 1;
+        if of.turns == 0 {
+            self.turn_weight -= of.counted_weight();
+            self.tenants_in_turn -= 1;
+        }
         if self.in_turn == 0 {
             // Sums of fractions come out right only nearly.
             self.turn_weight = 0.0;
@@ -297,10 +409,10 @@ impl Lanes {
 
     /// Gives a tenant another weight, or none of its own.
     pub fn set_weight(&mut self, tenant: &str, weight: Option<f64>) {
-        let Some(lane) = self.find(tenant) else { return };
+        let Some(lane) = self.find(Whose { tenant, gates: &[] }) else { return };
         let weight = weight.map_or_else(|| default_weight(tenant), |weight| weight as f32);
         let of = &mut self.lanes[lane];
-        if of.is_in_turn {
+        if of.turns > 0 {
             self.turn_weight -= of.counted_weight();
             of.weight = weight;
             self.turn_weight += of.counted_weight();
@@ -317,12 +429,14 @@ impl Lanes {
                 Some(lane) => lane,
                 None => self.begin_turn()?,
             };
-            let of = &mut self.lanes[lane];
-            if self.in_turn == 1 {
-                // Nobody else waits: there is nothing to share, and no debt to pay.
-                of.deficit = of.deficit.max(1.0);
+            let first = self.first(lane);
+            let of = &mut self.lanes[first];
+            if self.tenants_in_turn == 1 {
+                // Nobody else waits: there is nothing to share, and no debt to pay. Where others wait at gates, nothing is
+                // owed to them, but it has no more than they have when a gate opens.
+                of.deficit = of.deficit.max(if self.parking.is_empty() { 1.0 } else { 0.0 });
             }
-            if of.deficit >= 1.0 || passed >= PASSES_MAX {
+            if of.deficit >= 1.0 || passed >= PASSES_MAX || self.tenants_in_turn == 1 {
                 return Some((lane, self.first_place(lane)));
             }
             self.yield_turn();
@@ -336,25 +450,45 @@ impl Lanes {
             self.rounds += 1;
         }
         let (_, lane) = self.round.pop_first()?;
-        let of = &mut self.lanes[lane];
-        let credit = credit(of, self.turn_weight, self.part_without, self.quantum);
-        of.deficit = (of.deficit + credit).min(credit + 1.0);
+        let first = self.first(lane);
+        // A turn that goes on brings nothing, nor one of another lane of the tenant in the same round.
+        let keeps_turn = std::mem::take(&mut self.lanes[lane].keeps_turn);
+        let of = &mut self.lanes[first];
+        self.is_credited = !keeps_turn && of.credited != self.rounds as u32;
+        if self.is_credited {
+            let credit = credit(of, self.turn_weight, self.part_without, self.quantum);
+            of.deficit = (of.deficit + credit).min(credit + 1.0);
+            of.credited = self.rounds as u32;
+        }
         self.current = Some(lane);
         Some(lane)
+    }
+
+    /// Undoes what the turn that has begun has brought its tenant.
+    fn take_credit_back(&mut self, first: LaneId) {
+        if std::mem::take(&mut self.is_credited) {
+            let of = &mut self.lanes[first];
+            of.deficit -= credit(of, self.turn_weight, self.part_without, self.quantum);
+            of.credited = of.credited.wrapping_sub(1);
+        }
     }
 
     /// Ends the turn of the lane that has it; it keeps what it has not used.
     pub fn yield_turn(&mut self) {
         if let Some(lane) = self.current.take() {
-            self.next_round.insert(self.first_place(lane), lane);
+            self.lanes[lane].was_let_through = false;
+            self.line_up(lane, false);
         }
     }
 
     /// Hands out the oldest job of the lane whose turn it is. Until [`settle`](Self::settle) it may be taken back.
     pub fn take(&mut self, lane: LaneId) {
-        let of = &mut self.lanes[lane];
-        let place = self.entries[of.head].place;
-        self.picked.push(Picked { tenant: of.tenant.clone(), place, round: self.rounds, deficit: of.deficit });
+        let place = self.first_place(lane);
+        let gates = self.gates(lane).into();
+        let first = self.first(lane);
+        let of = &mut self.lanes[first];
+        let (tenant, deficit) = (of.tenant.clone(), of.deficit);
+        self.picked.push(Picked { tenant, gates, place, round: self.rounds, deficit, is_credited: self.is_credited });
         of.deficit -= 1.0;
         of.served += 1;
         self.drop_oldest(lane);
@@ -374,49 +508,68 @@ impl Lanes {
             of.is_hungry = true;
             self.hungry.push(lane);
         }
-        if of.count > 0 {
-            let is_over = of.deficit < 1.0;
+        let (count, has_more) = (of.count, of.more_from != NOWHERE);
+        let first = self.first(lane);
+        if count > 0 {
+            let is_over = self.in_order || self.lanes[first].deficit < 1.0;
             if is_over {
                 self.yield_turn();
             }
             return is_over;
         }
-        of.tail = NONE;
-        // What it owes it goes on owing while it has jobs that are not indexed.
-        of.deficit = of.deficit.min(0.0);
-        let has_more = of.more_from != NOWHERE;
+        self.lanes[lane].tail = NONE;
         self.current = None;
         self.leave(lane);
+        let of = &mut self.lanes[first];
+        if of.turns == 0 {
+            // What it owes it goes on owing while it has jobs that are not indexed.
+            of.deficit = of.deficit.min(0.0);
+        }
         if !has_more {
             self.forget(lane);
         }
         true
     }
 
+    /// Forgets a lane without jobs, unless it is the first of others that have some.
     fn forget(&mut self, lane: LaneId) {
+        let Lane { first, others, gated, .. } = self.lanes[lane];
+        if others > 0 {
+            return;
+        }
         let tenant = std::mem::take(&mut self.lanes[lane].tenant);
         self.name_bytes -= heap_bytes(&tenant);
-        self.by_tenant.remove(&hash_of(&tenant));
+        let gates: Gates = self.gates(lane).into();
+        self.by_hash.remove(&hash_of(Whose { tenant: &tenant, gates: &gates }));
+        if gated != NONE {
+            self.parking.drop(gated);
+        }
         self.lanes.free(lane);
-        if self.by_tenant.is_empty() {
+        if first != NONE {
+            let of = &mut self.lanes[first];
+            of.others -= 1;
+            if of.others == 0 && of.count == 0 && of.more_from == NOWHERE {
+                self.forget(first);
+            }
+        }
+        if self.by_hash.is_empty() {
             // An idle queue keeps nothing of a burst.
             (self.lanes, self.entries) = (Slab::default(), Slab::default());
-            self.hungry = Vec::new();
+            (self.hungry, self.parking) = (Vec::new(), Parking::default());
         }
     }
 
     /// Settles what was handed out last: what still stands in the list was not taken, and is next again.
     pub fn settle(&mut self, mut is_there: impl FnMut(u64) -> bool, weight: impl Fn(&str) -> Option<f64>) {
-        while let Some(Picked { tenant, place, round, deficit }) = self.picked.pop() {
+        while let Some(Picked { tenant, gates, place, round, deficit, is_credited }) = self.picked.pop() {
             if !is_there(place) {
                 continue;
             }
             // The turn that has begun meanwhile will begin again.
             if let Some(current) = self.current.take() {
-                let first = self.first_place(current);
-                let of = &mut self.lanes[current];
-                of.deficit -= credit(of, self.turn_weight, self.part_without, self.quantum);
-                self.round.insert(first, current);
+                let first = self.first(current);
+                self.take_credit_back(first);
+                self.line_up(current, true);
             }
             if round < self.rounds {
                 // So will the round. Those that have come since are few.
@@ -424,11 +577,12 @@ impl Lanes {
                 std::mem::swap(&mut self.round, &mut self.next_round);
                 self.rounds = round;
             }
-            let lane = self.lane(&tenant, &weight);
+            let lane = self.lane(Whose { tenant: &tenant, gates: &gates }, &weight);
             if self.lanes[lane].is_in_turn {
                 let first = self.first_place(lane);
                 self.round.remove(&first).or_else(|| self.next_round.remove(&first)).expect("it waits for its turn");
             } else {
+                self.unpark(lane);
                 self.join(lane);
             }
             let of = &mut self.lanes[lane];
@@ -439,8 +593,14 @@ impl Lanes {
             }
             of.count += 1;
             of.waiting = of.waiting.saturating_add(1);
+            let first = self.first(lane);
+            let of = &mut self.lanes[first];
             of.served = of.served.saturating_sub(1);
             of.deficit = deficit;
+            if is_credited {
+                of.credited = round as u32;
+            }
+            self.is_credited = is_credited;
             self.current = Some(lane);
         }
     }
@@ -486,12 +646,12 @@ impl Lanes {
 
     /// Tells whether a refill has use for jobs of a tenant.
     pub fn is_refilled(&self, tenant: &str) -> bool {
-        self.find(tenant).is_some_and(|lane| self.lanes[lane].refilled)
+        self.find(Whose { tenant, gates: &[] }).is_some_and(|lane| self.lanes[lane].refilled)
     }
 
     /// Indexes a job that a refill has met.
-    pub fn refill(&mut self, tenant: &str, place: u64) {
-        let Some(lane) = self.find(tenant) else { return };
+    pub fn refill(&mut self, whose: Whose, place: u64) {
+        let Some(lane) = self.find(whose) else { return };
         let of = &mut self.lanes[lane];
         if !of.refilled || place < of.more_from {
             return;
@@ -551,13 +711,16 @@ impl Lanes {
     }
 
     fn state<'a>(&'a self, of: &'a Lane) -> LaneState<'a> {
+        let first = if of.first == NONE { of } else { &self.lanes[of.first] };
         LaneState {
             tenant: &of.tenant,
+            gates: if of.gated == NONE { &[] } else { self.parking.gates(of.gated) },
+            kept_by: if of.gated == NONE { None } else { self.parking.kept_by(of.gated) },
             jobs: u64::from(of.waiting.max(of.count)),
             has_more: of.more_from != NOWHERE,
-            weight: (of.weight >= 0.0).then_some(f64::from(of.weight)),
-            deficit: f64::from(of.deficit),
-            served: u64::from(of.served),
+            weight: (first.weight >= 0.0).then_some(f64::from(first.weight)),
+            deficit: f64::from(first.deficit),
+            served: u64::from(first.served),
         }
     }
 
@@ -594,240 +757,15 @@ fn credit(lane: &Lane, turn_weight: f64, part_without: f32, quantum: f32) -> f32
     ((part / (1.0 - part)) * turn_weight as f32).max(f32::MIN_POSITIVE) * quantum
 }
 
-fn hash_of(tenant: &str) -> u64 {
-    xxh3_64(tenant.as_bytes())
+fn hash_of(whose: Whose) -> u64 {
+    let tenant = xxh3_64(whose.tenant.as_bytes());
+    whose
+        .gates
+        .iter()
+        .fold(tenant, |hash, gate| (hash ^ gate.hash()).rotate_left(17).wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 /// What a name costs beside the lane, with about what a block of memory costs.
 fn heap_bytes(tenant: &str) -> usize {
     if tenant.len() > size_of::<CompactString>() { tenant.len() + 16 } else { 0 }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use rand::rngs::StdRng;
-    use rand::{RngExt, SeedableRng};
-
-    use super::*;
-
-    fn equal(_: &str) -> Option<f64> {
-        None
-    }
-
-    /// An index of a list whose jobs belong to these tenants, read whole.
-    fn lanes(jobs: &[&str], weight: impl Fn(&str) -> Option<f64>) -> Lanes {
-        let mut lanes = Lanes::new(0, 1);
-        for (place, tenant) in jobs.iter().enumerate() {
-            let lane = lanes.lane(tenant, &weight);
-            lanes.add(lane, place as u64);
-        }
-        lanes
-    }
-
-    /// Hands out up to so many jobs.
-    fn order(lanes: &mut Lanes, count: usize) -> Vec<u64> {
-        let mut order = Vec::new();
-        while order.len() < count
-            && let Some((lane, place)) = lanes.turn()
-        {
-            assert_eq!(lanes.turn(), Some((lane, place)), "asked again, it says the same");
-            lanes.take(lane);
-            lanes.settle(|_| false, equal);
-            order.push(place);
-        }
-        order
-    }
-
-    #[test]
-    fn a_job_of_each_in_turn() {
-        let mut lanes = lanes(&["a", "a", "a", "a", "b", "b", "c"], equal);
-        assert_eq!(order(&mut lanes, 10), [0, 4, 6, 1, 5, 2, 3]);
-        assert_eq!((lanes.count(), lanes.turn()), (0, None));
-        assert!(lanes.memory_bytes() < 100, "an idle queue keeps nothing");
-    }
-
-    #[test]
-    fn who_comes_later_has_not_saved_up() {
-        let mut lanes = lanes(&["a"; 6], equal);
-        assert_eq!(order(&mut lanes, 3), [0, 1, 2]);
-        let b = lanes.lane("b", equal);
-        (6..9).for_each(|place| lanes.add(b, place));
-        assert_eq!(order(&mut lanes, 4), [3, 6, 4, 7]);
-    }
-
-    #[test]
-    fn weights_are_shares() {
-        let jobs: Vec<&str> = ["a", "b", "c"].into_iter().cycle().take(3_000).collect();
-        let weight = |tenant: &str| match tenant {
-            "a" => None,
-            "b" => Some(2.5),
-            _ => Some(0.5),
-        };
-        let mut lanes = lanes(&jobs, weight);
-        let mut counts = BTreeMap::new();
-        for place in order(&mut lanes, 1_200) {
-            *counts.entry(jobs[place as usize]).or_insert(0) += 1;
-        }
-        assert_eq!(counts, BTreeMap::from([("a", 300), ("b", 750), ("c", 150)]));
-    }
-
-    #[test]
-    fn small_weights_cost_no_endless_search() {
-        let mut lanes = lanes(&["a", "b"], |_| Some(0.0001));
-        let mut served = order(&mut lanes, 10);
-        served.sort_unstable();
-        assert_eq!(served, [0, 1]);
-    }
-
-    #[test]
-    fn jobs_without_a_tenant_get_the_part_that_they_have() {
-        let jobs: Vec<&str> =
-            ["-", "a", "-", "b", "-", "c", "-", "-", "d", "-"].into_iter().cycle().take(4_000).collect();
-        let mut lanes = lanes(&jobs, equal);
-        let served = order(&mut lanes, 1_000);
-        let without = served.iter().filter(|place| jobs[**place as usize] == NO_TENANT).count();
-        assert!((580..=620).contains(&without), "{without} of 1,000");
-        lanes.set_weight(NO_TENANT, Some(1.0));
-        let served = order(&mut lanes, 500);
-        let without = served.iter().filter(|place| jobs[**place as usize] == NO_TENANT).count();
-        assert!((95..=105).contains(&without), "{without} of 500");
-        let mut alone = super::tests::lanes(&["-"; 20], equal);
-        assert_eq!(order(&mut alone, 20).len(), 20);
-    }
-
-    #[test]
-    fn a_weight_can_be_changed_while_jobs_wait() {
-        let mut lanes = lanes(&["a", "b", "a", "b", "a", "b", "a", "b"], equal);
-        assert_eq!(order(&mut lanes, 2), [0, 1]);
-        lanes.set_weight("a", Some(2.0));
-        assert_eq!(order(&mut lanes, 9), [2, 4, 3, 5, 6, 7]);
-    }
-
-    #[test]
-    fn nobody_gains_where_jobs_of_two_rounds_were_not_taken() {
-        let mut lanes = lanes(&["a", "a", "a", "a", "b", "b", "b", "b"], equal);
-        assert_eq!(order(&mut lanes, 1), [0]);
-        for _ in 0..2 {
-            let (b, place) = lanes.turn().expect("there are jobs");
-            assert_eq!(place, 4);
-            lanes.take(b);
-            let (a, place) = lanes.turn().expect("there are jobs");
-            assert_eq!(place, 1);
-            lanes.take(a);
-            lanes.settle(|_| true, equal);
-        }
-        assert_eq!(order(&mut lanes, 7), [4, 1, 5, 2, 6, 3, 7]);
-    }
-
-    #[test]
-    fn what_was_not_taken_is_next_again() {
-        let mut lanes = lanes(&["a", "b", "a", "b", "a"], equal);
-        for _ in 0..3 {
-            let mut picked = Vec::new();
-            for _ in 0..3 {
-                let (lane, place) = lanes.turn().unwrap();
-                lanes.take(lane);
-                picked.push(place);
-            }
-            assert_eq!(picked, [0, 1, 2], "each time");
-            lanes.settle(|_| true, equal);
-        }
-        for _ in 0..2 {
-            let (lane, _) = lanes.turn().unwrap();
-            lanes.take(lane);
-        }
-        lanes.settle(|place| place == 1, equal);
-        assert_eq!(order(&mut lanes, 9), [1, 2, 3, 4]);
-    }
-
-    #[test]
-    fn what_has_left_the_list_costs_its_lane_nothing() {
-        let mut lanes = lanes(&["a", "a", "a", "b", "b"], equal);
-        let (a, _) = lanes.turn().unwrap();
-        lanes.drop_oldest(a);
-        lanes.drop_oldest(a);
-        assert_eq!(order(&mut lanes, 9), [2, 3, 4]);
-    }
-
-    /// Serves a list that is longer than what is indexed of it, and says how much memory that took.
-    fn drain(jobs: &[u32], seed: u64) -> (Vec<u64>, usize) {
-        let mut random = StdRng::seed_from_u64(seed);
-        let mut lanes = Lanes::new(0, 1);
-        let mut gone = vec![false; jobs.len()];
-        let (mut order, mut memory) = (Vec::new(), 0);
-        while order.len() < jobs.len() {
-            for _ in 0..random.random_range(0..3_000) {
-                let met = lanes.frontier() as usize;
-                if let Some(tenant) = jobs.get(met) {
-                    let lane = lanes.lane(&tenant.to_string(), equal);
-                    lanes.add(lane, met as u64);
-                    assert_eq!(lanes.frontier(), met as u64 + 1);
-                }
-            }
-            if let Some(at) = lanes.begin_refill() {
-                let to = (at as usize + random.random_range(1..2_000)).min(lanes.frontier() as usize);
-                (at as usize..to).filter(|place| !gone[*place]).for_each(|place| {
-                    lanes.refill(&jobs[place].to_string(), place as u64);
-                });
-                lanes.refilled(to as u64);
-            }
-            for _ in 0..random.random_range(0..2_000) {
-                let Some((lane, place)) = lanes.turn() else { break };
-                lanes.take(lane);
-                let is_taken = random.random_range(0..10) > 0;
-                lanes.settle(|_| !is_taken, equal);
-                if is_taken {
-                    assert!(!std::mem::replace(&mut gone[place as usize], true), "{place} is handed out twice");
-                    order.push(place);
-                }
-            }
-            memory = memory.max(lanes.memory_bytes());
-        }
-        assert_eq!((lanes.count(), lanes.turn()), (0, None), "nothing is left");
-        (order, memory)
-    }
-
-    #[test]
-    fn a_long_lane_is_indexed_bit_by_bit_and_all_of_it_comes_out_in_order() {
-        for seed in 0..20 {
-            let mut random = StdRng::seed_from_u64(seed);
-            let tenants = random.random_range(1..6);
-            let few = random.random_range(0..200);
-            let jobs: Vec<u32> = (0..20_000)
-                .map(|place| match random.random_range(0..10) {
-                    0 if few > 0 => 100 + random.random_range(0..few),
-                    _ => (place / random.random_range(1..8_000)) % tenants,
-                })
-                .collect();
-            let (order, memory) = drain(&jobs, seed);
-            let mut last = BTreeMap::new();
-            for place in order {
-                let before = last.insert(jobs[place as usize], place);
-                assert!(before.is_none_or(|before| before < place), "seed {seed}: a lane is out of order");
-            }
-            assert!(memory < 400_000, "seed {seed}: {memory} bytes");
-        }
-    }
-
-    #[test]
-    fn tenants_far_apart_are_all_refilled_in_time() {
-        let jobs: Vec<&str> = std::iter::repeat_n("a", 20_000).chain(std::iter::repeat_n("b", 9_000)).collect();
-        let mut lanes = lanes(&jobs, equal);
-        let mut order = Vec::new();
-        while let Some((lane, place)) = lanes.turn() {
-            lanes.take(lane);
-            order.push(jobs[place as usize]);
-            if let Some(at) = lanes.begin_refill() {
-                // For each pop a few jobs are read.
-                let to = (at as usize + 4).min(jobs.len());
-                (at as usize..to).for_each(|place| lanes.refill(jobs[place], place as u64));
-                lanes.refilled(to as u64);
-            }
-        }
-        assert_eq!(order.len(), jobs.len());
-        let last = order.iter().rposition(|tenant| *tenant == "b").unwrap();
-        assert!(last < 18_100, "b is served in turn: its last job was the {last}th");
-    }
 }

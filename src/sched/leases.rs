@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::lanes::Gates;
+
 /// Jobs of one database that came back and whose attempts are counted on; beyond them the oldest begins anew.
 pub const RETURNED_MAX: usize = 100_000;
 /// Jobs of one database that are remembered as done.
@@ -29,6 +31,8 @@ pub struct Lease {
     /// Unix milliseconds at which it goes (back) to its queue.
     pub due_ms: u64,
     pub held_by: HeldBy,
+    /// Those that it has passed and counts for.
+    pub gates: Gates,
 }
 
 /// Who has the job.
@@ -41,6 +45,12 @@ pub enum HeldBy {
         lease_ms: u64,
         /// What it has told last of how far it is.
         progress: Option<Box<str>>,
+    },
+    /// Whoever has got it by an ordinary pop; at the end of its time nothing is known of it any more.
+    Popped {
+        /// The address of the client.
+        worker: Box<str>,
+        since_ms: u64,
     },
     /// Nobody: it is not due yet.
     Delay,
@@ -255,6 +265,7 @@ impl Lease {
     fn name_bytes(&self) -> usize {
         let told = match &self.held_by {
             HeldBy::Worker { name, progress, .. } => name.len() + progress.as_deref().map_or(0, str::len),
+            HeldBy::Popped { worker, .. } => worker.len(),
             HeldBy::Delay => 0,
         };
         self.token.len() + self.queue.len() + told
@@ -280,7 +291,15 @@ mod tests {
 
     fn lease(token: &str, identity: u64, due_ms: u64) -> Lease {
         let held_by = HeldBy::Worker { name: "w".into(), since_ms: 0, lease_ms: 100, progress: None };
-        Lease { token: token.into(), queue: (*b"queue:q").into(), identity, attempt: 1, due_ms, held_by }
+        Lease {
+            token: token.into(),
+            queue: (*b"queue:q").into(),
+            identity,
+            attempt: 1,
+            due_ms,
+            held_by,
+            gates: Gates::new(),
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 mod lanes;
 mod leases;
+mod limits;
 mod queue_rules;
 mod rule;
 mod rules;
@@ -22,10 +23,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::work::{Until, Work};
-pub use lanes::{LANE_JOBS_MAX, LaneState, Lanes, NO_TENANT};
+pub use lanes::{Gates, LANE_JOBS_MAX, LaneState, Lanes, NO_TENANT, Whose};
 pub use leases::{HeldBy, Lease, Leases, Returned};
+pub use limits::{Charge, Gate, Limits, NO_KEY};
 pub use queue_rules::{Besides, PAUSED_BY_SET, QueueRules, Taking, Verdict};
-pub use rule::{Action, Blackhole, Fair, Kind, Made, Rule, Scope, Sharing, Weight};
+pub use rule::{Action, Blackhole, Bounds, By, Fair, Kind, Limit, Made, Rate, Rule, Scope, Sharing, Weight};
 pub use rules::Rules;
 
 /// Ordinals at an end of a queue, both included, of which none may be handed out; `inner` is the one deepest inside.
@@ -106,6 +108,7 @@ struct Seen {
 pub struct Scheduler {
     pub rules: Rules,
     pub leases: Leases,
+    pub limits: Limits,
     /// By number of the queue.
     queues: Vec<QueueState>,
     /// Queues and sides at which a pop gave up: the sweeper finds what is next there.
@@ -118,6 +121,8 @@ pub struct Scheduler {
     retired: Vec<Shared>,
     /// Leases of databases that were emptied.
     retired_leases: Vec<leases::OfDatabase>,
+    /// The gates of limits that were taken back.
+    retired_limits: Vec<limits::OfLimit>,
     /// What all lanes take.
     lanes_bytes: usize,
     /// How often lanes were made.
@@ -159,6 +164,12 @@ impl Scheduler {
         self.queues.get_mut(id as usize)
     }
 
+    /// The lanes of a queue, and how limits stand.
+    pub fn shared_and_limits(&mut self, id: u32) -> Option<(&mut Shared, &mut Limits)> {
+        let shared = self.queues.get_mut(id as usize)?.shared.as_mut()?;
+        Some((shared, &mut self.limits))
+    }
+
     /// Asks the sweeper to find the first job at a side that may be handed out.
     pub fn seek(&mut self, id: u32, side: usize) {
         if let Some(state) = self.queues.get_mut(id as usize)
@@ -176,6 +187,7 @@ impl Scheduler {
             && self.indexing.is_empty()
             && self.retired.is_empty()
             && self.retired_leases.is_empty()
+            && self.retired_limits.is_empty()
             && self.work.is_empty())
     }
 
@@ -234,9 +246,18 @@ impl Scheduler {
         self.retired_leases.extend(self.leases.clear(database));
     }
 
-    /// What was retired since the last call.
-    pub fn take_retired_leases(&mut self) -> Vec<impl Send + use<>> {
-        std::mem::take(&mut self.retired_leases)
+    /// Forgets how a limit stands.
+    pub fn retire_limit(&mut self, limit: u64) {
+        self.retired_limits.extend(self.limits.clear(limit));
+    }
+
+    pub fn has_retired_runs(&self) -> bool {
+        !(self.retired_leases.is_empty() && self.retired_limits.is_empty())
+    }
+
+    /// What was retired of them since the last call.
+    pub fn take_retired_runs(&mut self) -> impl Send + use<> {
+        (std::mem::take(&mut self.retired_leases), std::mem::take(&mut self.retired_limits))
     }
 
     /// What was asked for since the last call.
@@ -315,7 +336,7 @@ mod tests {
         let mut made = || Shared::new(Lanes::new(0, 1), 0, scheduler.number_lanes());
         let (old, mut shared) = (made(), made());
         assert_ne!(old.reads_for(false), shared.reads_for(false), "lanes that were made anew have met less");
-        let lane = shared.lanes.lane("a", |_| None);
+        let lane = shared.lanes.lane(Whose { tenant: "a", gates: &[] }, |_| None);
         (0..u64::from(LANE_JOBS_MAX) * 3).for_each(|place| shared.lanes.add(lane, place));
         let mut read_for = None;
         for place in 0..u64::from(LANE_JOBS_MAX) + 10 {
@@ -326,7 +347,8 @@ mod tests {
             let now = shared.reads_for(true);
             assert!(now.is_refill() && now != shared.reads_for(false));
             assert!(read_for.replace(now) != Some(now), "the refill after {place} jobs is another one");
-            (at..at + u64::from(LANE_JOBS_MAX)).for_each(|place| shared.lanes.refill("a", place));
+            (at..at + u64::from(LANE_JOBS_MAX))
+                .for_each(|place| shared.lanes.refill(Whose { tenant: "a", gates: &[] }, place));
             shared.lanes.refilled(at + u64::from(LANE_JOBS_MAX));
         }
         assert!(read_for.is_some(), "the lane was refilled");

@@ -1,12 +1,14 @@
 //! The rules that one queue has, made ready to be asked about many jobs. It is handed to other threads as it is.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::job::{Holding, Job, Matcher, Predicate, Summary};
 
-use super::lanes::NO_TENANT;
-use super::rule::{Action, Blackhole, Kind, Rule, Sharing};
+use super::lanes::{Gates, NO_TENANT};
+use super::limits::{Charge, Gate, NO_KEY};
+use super::rule::{Action, Blackhole, Bounds, By, Kind, Limit, Rule, Sharing};
 
 /// The name under which a set that pauses queues is shown.
 pub const PAUSED_BY_SET: &str = "sidekiq:paused";
@@ -49,6 +51,15 @@ enum Kept {
     OfTenant(Box<str>),
 }
 
+/// A rule that lets jobs go out only so fast.
+#[derive(Debug, Clone)]
+pub struct Limiting {
+    pub name: Arc<str>,
+    pub number: u64,
+    revision: u64,
+    limit: Limit,
+}
+
 /// What holds for a queue without a rule that says it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Besides {
@@ -76,6 +87,7 @@ pub struct QueueRules {
     /// The queue is shared between tenants, in this way.
     pub fair: Option<Sharing>,
     weights: BTreeMap<Box<str>, f64>,
+    limits: Vec<Limiting>,
     /// The revisions of the rules that single jobs are not handed out for.
     barring: Vec<u64>,
 }
@@ -90,6 +102,7 @@ impl QueueRules {
     ) -> QueueRules {
         let (mut taking, mut holding) = (Vec::new(), Vec::new());
         let mut paused: Option<Arc<str>> = paused_by_set.then(|| PAUSED_BY_SET.into());
+        let mut limits = Vec::new();
         let (mut fair, mut weighed, mut barring) = (shared.then(Sharing::default), BTreeMap::new(), Vec::new());
         for rule in rules {
             match &rule.kind {
@@ -107,6 +120,12 @@ impl QueueRules {
                 }
                 // Of several, the newest that covers the queue says how.
                 Kind::Fair(newest) => fair = Some(newest.how.clone()),
+                Kind::Limit(limit) => limits.push(Limiting {
+                    name: rule.name.as_str().into(),
+                    number: rule.number,
+                    revision: rule.revision,
+                    limit: limit.clone(),
+                }),
                 Kind::Weight(of) => drop(weighed.insert(&*of.tenant, (of.weight, rule))),
             }
         }
@@ -122,7 +141,8 @@ impl QueueRules {
         let matcher = Matcher::new(taking.iter().map(|taking| taking.predicate.clone()).collect());
         let timed = taking.iter().any(|taking| taking.predicate.depends_on_time());
         let epoch = if taking.is_empty() { 0 } else { epoch };
-        QueueRules { key: key.into(), version, epoch, paused, timed, taking, matcher, holding, fair, weights, barring }
+        let key = key.into();
+        QueueRules { key, version, epoch, paused, timed, taking, matcher, holding, fair, weights, limits, barring }
     }
 
     /// One rule alone, to be asked about jobs of a queue, or by [`takes_from`](Self::takes_from) about those of any.
@@ -137,7 +157,54 @@ impl QueueRules {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.taking.is_empty() && self.holding.is_empty() && self.paused.is_none() && self.fair.is_none()
+        self.taking.is_empty() && self.holding.is_empty() && self.paused.is_none() && !self.has_lanes()
+    }
+
+    /// The queue is served by lanes: it is shared, or limits act on its jobs.
+    pub fn has_lanes(&self) -> bool {
+        self.fair.is_some() || !self.limits.is_empty()
+    }
+
+    /// Jobs have to pass gates.
+    pub fn limits(&self) -> &[Limiting] {
+        &self.limits
+    }
+
+    /// What a gate allows.
+    pub fn bounds(&self, gate: Gate) -> Option<&Bounds> {
+        self.limits.iter().find(|limiting| limiting.number == gate.limit).map(|limiting| &limiting.limit.bounds)
+    }
+
+    /// The tenant of a job, as far as tenants are told apart here.
+    pub fn tenant<'a>(&self, job: &Job<'a>) -> Cow<'a, str> {
+        self.fair.as_ref().and_then(|fair| fair.tenant(job)).unwrap_or(Cow::Borrowed(NO_TENANT))
+    }
+
+    /// The name of the limit that a gate is of.
+    pub fn limit_of(&self, gate: Gate) -> Option<&str> {
+        self.limits.iter().find(|limiting| limiting.number == gate.limit).map(|limiting| &*limiting.name)
+    }
+
+    /// The gates that a job has to pass.
+    pub fn gates(&self, job: &Job, now_ms: u64) -> Gates {
+        self.charges(job, now_ms).map(|charge| charge.gate).collect()
+    }
+
+    /// What a job is charged to when it goes out.
+    pub fn charges(&self, job: &Job, now_ms: u64) -> impl Iterator<Item = Charge> {
+        let of = self.limits.iter().filter(move |of| of.limit.predicate.matches(&self.key, job, now_ms, now_ms));
+        of.map(move |of| {
+            let key = match &of.limit.by {
+                None => None,
+                Some(By::Tenant) => {
+                    let default = Sharing::default();
+                    let sharing = self.fair.as_ref().unwrap_or(&default);
+                    Some(sharing.tenant(job).map_or_else(|| NO_KEY.into(), |tenant| (*tenant).into()))
+                }
+                Some(By::Path(path)) => Some(job.at_path(path).map_or_else(|| NO_KEY.into(), |key| key.into())),
+            };
+            Charge { gate: Gate::new(of.number, key.as_deref()), key: key.unwrap_or_default() }
+        })
     }
 
     /// Some jobs may be held back although the queue as a whole is not.
@@ -147,8 +214,13 @@ impl QueueRules {
 
     /// Tells whether lanes that were made under other rules are right under these: none of their jobs is missing in them.
     pub fn keeps_lanes_of(&self, other: &QueueRules) -> bool {
-        self.fair.is_some()
+        let same_limits = || {
+            let revisions = |rules: &QueueRules| rules.limits.iter().map(|of| of.revision).collect::<Vec<_>>();
+            revisions(self) == revisions(other)
+        };
+        self.has_lanes()
             && self.fair == other.fair
+            && same_limits()
             && other.barring.iter().all(|revision| self.barring.contains(revision))
     }
 

@@ -15,6 +15,67 @@ pub enum Kind {
     Fair(Fair),
     /// The share of one tenant in queues.
     Weight(Weight),
+    /// Matching jobs go out no faster, or no more of them at a time.
+    Limit(Limit),
+}
+
+/// How often jobs may begin, and how many may run at a time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limit {
+    pub predicate: Predicate,
+    /// Jobs for which this differs are counted apart.
+    pub by: Option<By>,
+    pub bounds: Bounds,
+}
+
+/// What the jobs of a limit are told apart by.
+#[derive(Debug, Clone, PartialEq)]
+pub enum By {
+    /// The tenant, which stands where the queue's sharing says.
+    Tenant,
+    Path(Path),
+}
+
+/// At least one of them is there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bounds {
+    pub rate: Option<Rate>,
+    /// Jobs that run at a time.
+    pub concurrency: Option<u32>,
+}
+
+/// So many jobs in so long, and so many at once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rate {
+    pub jobs: u64,
+    pub per_ms: u64,
+    /// 1 spaces them evenly.
+    pub burst: u32,
+}
+
+impl Bounds {
+    /// What holds for a job that comes back.
+    pub fn without_rate(&self) -> Bounds {
+        Bounds { rate: None, ..*self }
+    }
+
+    /// Jobs that may begin where none has yet.
+    pub fn most(&self) -> u32 {
+        let burst = self.rate.as_ref().map_or(u32::MAX, |rate| rate.burst);
+        self.concurrency.unwrap_or(u32::MAX).min(burst)
+    }
+}
+
+impl Rate {
+    /// The time between two jobs.
+    pub fn between_ns(&self) -> u64 {
+        (self.per_ms * 1_000_000 / self.jobs).max(1)
+    }
+
+    /// How far a job may be ahead of its time.
+    pub fn burst_ns(&self) -> u64 {
+        self.between_ns() * u64::from(self.burst - 1)
+    }
 }
 
 /// Queues that are shared.
@@ -125,6 +186,15 @@ impl Rule {
             Kind::Pause(predicate) => predicate,
             Kind::Fair(fair) => &fair.predicate,
             Kind::Weight(weight) => &weight.predicate,
+            Kind::Limit(limit) => &limit.predicate,
+        }
+    }
+
+    /// What it allows, if it is the limit with a number.
+    pub fn bounds_of(&self, limit: u64) -> Option<&Bounds> {
+        match &self.kind {
+            Kind::Limit(of) if self.number == limit => Some(&of.bounds),
+            _ => None,
         }
     }
 
@@ -135,6 +205,7 @@ impl Rule {
             Kind::Pause(_) => "pause",
             Kind::Fair(_) => "fair",
             Kind::Weight(_) => "weight",
+            Kind::Limit(_) => "limit",
         }
     }
 

@@ -92,6 +92,8 @@ declare::settings! {
         "handback-ids-max" => handback_ids_max: u32 = "1000000", integer(0, 100_000_000), Live;
         /// Jobs that the server answers for, leased to workers or not due yet; beyond them it takes on no more.
         "job-runs-max" => job_runs_max: u32 = "1000000", integer(1, 100_000_000), Live;
+        /// Seconds after which nothing is known any more of a job that an ordinary pop has handed out, if nobody says that it ended.
+        "job-run-max" => job_run_max_s: u64 = "86400", integer(1, 31_536_000), Live;
         /// Whether every queue is shared between tenants, as with JOB.TENANT ENABLE; it stays in order until they compete.
         "job-fair-default" => job_fair_default: bool = "no", Kind::YesNo, Live;
         /// Whether the sets named paused, in which Sidekiq Pro keeps the names of paused queues, hold those queues.

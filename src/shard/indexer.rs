@@ -9,7 +9,7 @@ use crate::command::job::look::{Answer, PIECES_BYTES_MAX, PIECES_MAX, Want};
 use crate::command::job::{serve, share};
 use crate::job::Summary;
 use crate::keyspace::{ChunkView, Kind, ObjectId, Piece, QueueId, Side};
-use crate::sched::{Lanes, NO_TENANT, QueueRules, ReadFor};
+use crate::sched::{Lanes, NO_TENANT, QueueRules, ReadFor, Whose};
 
 use super::Shard;
 use super::sweeper::SKIPS_A_TURN;
@@ -58,14 +58,15 @@ impl Asked {
     /// Puts jobs from one index on into lanes.
     fn sort_in(&self, lanes: &mut Lanes, answer: &Answer, from: usize) {
         let jobs = answer.sorted.jobs.iter().skip(from).take(SORTED_A_TURN);
-        let places = jobs.map(|(ordinal, tenant)| (share::place_of(self.side, *ordinal), *tenant));
-        for (place, tenant) in places {
-            let name = &answer.sorted.tenants[tenant as usize];
+        let places = jobs.map(|(ordinal, owner)| (share::place_of(self.side, *ordinal), *owner));
+        for (place, owner) in places {
+            let (tenant, gates) = &answer.sorted.owners[owner as usize];
+            let whose = Whose { tenant, gates };
             if self.read_for.is_refill() {
-                lanes.refill(name, place);
+                lanes.refill(whose, place);
             } else if place >= lanes.frontier() {
                 // What is before it was met by pops meanwhile.
-                let lane = lanes.lane(name, |name| self.rules.weight(name));
+                let lane = lanes.lane(whose, |tenant| self.rules.weight(tenant));
                 lanes.add(lane, place);
             }
         }
@@ -222,8 +223,9 @@ impl Shard {
 
 /// Tells whether a chunk may have jobs of a tenant that fits; only what is sure counts.
 fn has_tenant(rules: &QueueRules, summary: &Summary, fits: impl Fn(&str) -> bool) -> bool {
-    let by_path = rules.fair.as_ref().is_some_and(|fair| !fair.by.is_empty());
-    by_path
+    // Summaries count by tenant, where one is known to stand, and by nothing else that lanes go by.
+    let is_told = rules.limits().is_empty() && rules.fair.as_ref().is_some_and(|fair| fair.by.is_empty());
+    !is_told
         || summary.other_tenants() > 0
         || summary.tenants().any(|(tenant, _)| fits(tenant))
         || (summary.without_tenant() > 0 && fits(NO_TENANT))
@@ -231,7 +233,7 @@ fn has_tenant(rules: &QueueRules, summary: &Summary, fits: impl Fn(&str) -> bool
 
 /// Tells whether all jobs of a chunk are of lanes that take no more for now.
 fn are_full(rules: &QueueRules, lanes: &Lanes, summary: &Summary) -> bool {
-    !has_tenant(rules, summary, |tenant| !lanes.is_full(tenant))
+    !has_tenant(rules, summary, |tenant| !lanes.is_full(Whose { tenant, gates: &[] }))
 }
 
 /// Notes that the lanes of a chunk have more there.
@@ -240,7 +242,7 @@ fn note_full(rules: &QueueRules, lanes: &mut Lanes, chunk: &ChunkView, side: Sid
     let place = share::place_of(side, chunk.first()).max(lanes.frontier());
     let without = summary.without_tenant();
     for (tenant, jobs) in summary.tenants().chain((without > 0).then_some((NO_TENANT, without))) {
-        let lane = lanes.lane(tenant, |tenant| rules.weight(tenant));
+        let lane = lanes.lane(Whose { tenant, gates: &[] }, |tenant| rules.weight(tenant));
         lanes.add_unread(lane, place, jobs);
     }
 }

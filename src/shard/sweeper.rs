@@ -203,10 +203,14 @@ impl Shard {
     /// Goes on a step with everything that is under way; tells whether it could go on at once.
     pub(super) fn sweep_on(&mut self, now: Now, sockets: &dyn Sockets) -> bool {
         let is_over = |at_ms: Option<u64>| at_ms.is_some_and(|at_ms| at_ms <= now.wall_ms());
-        let has_ended = is_over(self.jobs.rules.next_expiry_ms()) || is_over(self.jobs.leases.next_due_ms());
+        let now_ns = now.mono.as_nanos() as u64;
+        let has_ended = is_over(self.jobs.rules.next_expiry_ms())
+            || is_over(self.jobs.leases.next_due_ms())
+            || self.jobs.limits.next_wake_ns().is_some_and(|at_ns| at_ns <= now_ns);
         if !has_ended && !self.house.sweeper.is_busy() && !self.jobs.has_asked() && !self.have_rules_changed() {
             return false;
         }
+        self.jobs.limits.wake(now_ns);
         self.end_rules(now);
         self.see_rules(now);
         self.start_work(now);
@@ -320,8 +324,8 @@ impl Shard {
         for shared in self.jobs.take_retired() {
             self.house.background.free(shared.lanes);
         }
-        for leases in self.jobs.take_retired_leases() {
-            self.house.background.free(leases);
+        if self.jobs.has_retired_runs() {
+            self.house.background.free(self.jobs.take_retired_runs());
         }
         for work in self.jobs.take_work() {
             self.house.sweeper.tasks.push_back(Task::new(work, now.wall_ms()));
@@ -364,7 +368,7 @@ impl Shard {
             let slot = context.keys.find_kind(&key, Kind::List).ok()??;
             let (id, rules) = serve::rules_of(context, slot)?;
             let clean = context.jobs.state(id).is_some_and(|state| state.clean >= rules.epoch);
-            if rules.fair.is_some() {
+            if rules.has_lanes() {
                 share::prepare(context, (slot, id), &rules);
             }
             Some((rules.takes() && (rules.timed || !clean), rules.timed))

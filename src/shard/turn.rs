@@ -381,6 +381,13 @@ impl Shard {
     /// Runs the commands of those again who wait for a key that grew: oldest first, after every command, so that nobody
     /// behind them in the same batch takes what is theirs.
     pub(super) fn serve_waiters(&mut self, now: Now, sockets: &dyn Sockets) {
+        for id in self.jobs.limits.take_untold() {
+            if let Some(queue) = self.keys.queues.get(id) {
+                let (database, key) = (queue.database, queue.key.clone());
+                self.keys.note_growth = self.house.waiters.len() > 0;
+                self.keys.note_eligible(database, &key);
+            }
+        }
         while self.keys.has_grown() {
             for grown in self.keys.take_grown() {
                 let key = Bytes::copy_from_slice(&grown.key);
@@ -844,7 +851,8 @@ impl Shard {
         let rule = self.jobs.rules.next_expiry_ms().map(in_ms);
         let (task, timed) = self.house.sweeper.wakes_at();
         let lease = self.jobs.leases.next_due_ms().map(in_ms);
-        let jobs = [rule, lease, task.map(in_ms), timed];
+        let gate = self.jobs.limits.next_wake_ns().map(Duration::from_nanos);
+        let jobs = [rule, lease, gate, task.map(in_ms), timed];
         let others = [self.house.waiters.next_deadline(), expiry, held, self.checkpoint_wakes_at(now)];
         others.into_iter().chain(jobs).flatten().min()
     }

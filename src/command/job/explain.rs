@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::job::Job;
 use crate::keyspace::{List, QueueId, Side, Slot};
 use crate::resp::Reply;
-use crate::sched::{Held, PAUSED_BY_SET, QueueRules, Verdict};
+use crate::sched::{Held, Limits, PAUSED_BY_SET, QueueRules, Verdict};
 
 use super::sample::reading::one_list;
 use super::serve::{index_of, pop_end, rules_of};
@@ -72,7 +72,7 @@ impl Front {
         let rules = ruled.as_ref().map(|(_, rules)| &**rules);
         let known = ruled.as_ref().and_then(|(id, _)| context.jobs.state(*id)?.held[index_of(end)]);
         let list = context.keys.list(slot);
-        let now_ms = context.keys.now_ms();
+        let (now_ms, now_ns) = (context.keys.now_ms(), context.now.mono.as_nanos() as u64);
         let (mut head, mut leading, mut none_goes) = (Vec::new(), 0, true);
         'chunks: for chunk in list.chunks_from(end, None) {
             if let Some(at) = chunk.missing() {
@@ -82,7 +82,7 @@ impl Front {
                 if head.len() == HEAD_MAX {
                     break 'chunks;
                 }
-                let (verdict, by) = judged(rules, item, now_ms);
+                let (verdict, by) = judged(rules, &context.jobs.limits, item, now_ms, now_ns);
                 none_goes &= by.is_some();
                 leading += u64::from(none_goes);
                 head.push(shown(head.len() as u64, item, verdict, by));
@@ -102,18 +102,27 @@ impl Front {
 
 /// Whose turn it is next.
 fn lanes(context: &mut Context, id: QueueId, rules: &QueueRules) -> Option<Vec<Reply>> {
-    let lanes = &context.jobs.state(id)?.shared.as_ref().filter(|_| rules.fair.is_some())?.lanes;
-    Some(lanes.turns(LANES_MAX).map(|lane| tenant::shown(&lane)).collect())
+    let lanes = &context.jobs.state(id)?.shared.as_ref().filter(|_| rules.has_lanes())?.lanes;
+    Some(lanes.turns(LANES_MAX).map(|lane| tenant::shown(&lane, rules)).collect())
 }
 
 /// What becomes of a job, and the rule that says so.
-fn judged<'a>(rules: Option<&'a QueueRules>, item: &[u8], now_ms: u64) -> (&'static str, Option<&'a str>) {
+pub fn judged<'a>(
+    rules: Option<&'a QueueRules>,
+    limits: &Limits,
+    item: &[u8],
+    now_ms: u64,
+    now_ns: u64,
+) -> (&'static str, Option<&'a str>) {
     let Some(rules) = rules else { return ("deliver", None) };
     match rules.verdict(item, now_ms, None) {
         Verdict::Take(index) => ("taken", Some(&rules.taking(index).name)),
         _ if rules.paused.is_some() => ("held", rules.paused.as_deref()),
         Verdict::Hold(index) => ("held", Some(rules.holding(index))),
-        Verdict::Deliver => ("deliver", None),
+        Verdict::Deliver => match limits.closed(&rules.gates(&Job::new(item), now_ms), rules, now_ns) {
+            Some(gate) => ("held", rules.limit_of(gate)),
+            None => ("deliver", None),
+        },
     }
 }
 

@@ -12,7 +12,7 @@ use crate::job::Job;
 use crate::keyspace::chunk::Chunk;
 use crate::keyspace::list::ChunkAt;
 use crate::keyspace::{ObjectId, Piece, Side};
-use crate::sched::{NO_TENANT, QueueRules, Verdict};
+use crate::sched::{Gates, QueueRules, Verdict};
 
 /// Chunks of one question, and bytes in them beyond which no further one is asked about.
 pub const PIECES_MAX: usize = 32;
@@ -72,12 +72,12 @@ pub struct Counted {
     pub unreadable: u64,
 }
 
-/// Whose jobs are: each tenant once, and of each job its ordinal and the index of its tenant.
+/// Whose jobs are: each tenant once with each set of gates, and of each job its ordinal and the index of these.
 #[derive(Debug, Default)]
 pub struct Sorted {
-    pub tenants: Vec<CompactString>,
+    pub owners: Vec<(CompactString, Gates)>,
     pub jobs: Vec<(u64, u32)>,
-    by_tenant: HashMap<CompactString, u32>,
+    by_owner: HashMap<(CompactString, Gates), u32>,
 }
 
 /// One chunk, looked at to its end.
@@ -90,13 +90,14 @@ pub struct Seen {
 }
 
 impl Sorted {
-    fn add(&mut self, ordinal: u64, tenant: &str) {
-        let index = match self.by_tenant.get(tenant) {
+    fn add(&mut self, ordinal: u64, tenant: &str, gates: Gates) {
+        let owner = (CompactString::from(tenant), gates);
+        let index = match self.by_owner.get(&owner) {
             Some(index) => *index,
             None => {
-                let index = self.tenants.len() as u32;
-                self.tenants.push(tenant.into());
-                self.by_tenant.insert(tenant.into(), index);
+                let index = self.owners.len() as u32;
+                self.owners.push(owner.clone());
+                self.by_owner.insert(owner, index);
                 index
             }
         };
@@ -161,10 +162,10 @@ pub fn look(
                     }
                 }
                 Want::Tenants => {
-                    let fair = question.rules.fair.as_ref();
                     if question.rules.verdict(item, question.now_ms, None) == Verdict::Deliver {
-                        let tenant = fair.and_then(|fair| fair.tenant(&Job::new(item)));
-                        answer.sorted.add(ordinal, tenant.as_deref().unwrap_or(NO_TENANT));
+                        let job = Job::new(item);
+                        let gates = question.rules.gates(&job, question.now_ms);
+                        answer.sorted.add(ordinal, &question.rules.tenant(&job), gates);
                     }
                 }
                 Want::Counted => {

@@ -3,6 +3,7 @@
 
 mod blackhole;
 mod catch;
+mod charge;
 pub mod count;
 mod estimate;
 mod explain;
@@ -11,6 +12,7 @@ mod inspect;
 mod lease;
 mod ledger;
 mod ledger_command;
+mod limit;
 pub mod look;
 mod pause;
 mod places;
@@ -48,6 +50,7 @@ pub const FAMILIES: &[&[Command]] = &[
     inspect::COMMANDS,
     lease::COMMANDS,
     ledger_command::COMMANDS,
+    limit::COMMANDS,
     pause::COMMANDS,
     rules::COMMANDS,
     scan::COMMANDS,

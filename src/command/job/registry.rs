@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::keyspace::{Kind, Side};
 use crate::resp::Error;
-use crate::sched::{Made, Rule, Rules};
+use crate::sched::{Kind as RuleKind, Made, Rule, Rules};
 
 use super::words;
 use crate::command::{Context, Outcome, Stop};
@@ -82,7 +82,9 @@ pub fn remove(context: &mut Context, kind: &str, name: &str, change: Change) -> 
         }
         note(context, database, &change)
     })?;
-    context.jobs.rules.remove(database, kind, name);
+    if let Some(Rule { kind: RuleKind::Limit(_), number, .. }) = context.jobs.rules.remove(database, kind, name) {
+        context.jobs.retire_limit(number);
+    }
     Ok(true)
 }
 

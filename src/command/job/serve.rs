@@ -14,6 +14,7 @@ use crate::sched::{Besides, Held, QueueRules, Verdict};
 use crate::settings::Settings;
 
 use super::catch::{Caught, Place};
+use super::charge::Charges;
 use crate::command::{Context, Stop};
 
 /// What a pop of a queue with rules may take.
@@ -183,10 +184,9 @@ pub fn pick(context: &mut Context, slot: Slot, side: Side, count: u64) -> Result
     if rules.paused.is_some() {
         return Ok(Pick::Nothing);
     }
-    if let Some(fair) = &rules.fair
-        && super::share::is_served_from(context, slot, id, side)
-    {
-        return super::share::pick(context, (slot, id), side, count, &rules, fair);
+    // What limits let through is known of lanes only, so that they are made for whichever end is popped.
+    if rules.has_lanes() && (!rules.limits().is_empty() || super::share::is_served_from(context, slot, id, side)) {
+        return super::share::pick(context, (slot, id), side, count, &rules);
     }
     let known = context.jobs.state(id).expect("the rules were just found there");
     let held = known.held[index_of(side)];
@@ -223,6 +223,14 @@ pub fn pick(context: &mut Context, slot: Slot, side: Side, count: u64) -> Result
         context.jobs.seek(id, index_of(side));
     }
     Ok(Pick::Nothing)
+}
+
+/// Hands out items that were picked, and charges them to the limits of their queue.
+pub fn take_picked(context: &mut Context, slot: Slot, side: Side, items: &[(u64, Bytes)]) -> Result<(), Stop> {
+    let charges = Charges::of(context, slot, side, items);
+    let ordinals: Vec<u64> = items.iter().map(|(ordinal, _)| *ordinal).collect();
+    context.keys.take_items(slot, side, &ordinals)?;
+    charges.begin_and_follow(context, items)
 }
 
 /// The end from which workers take jobs of a list: the one last popped, else the one that the library of a job pops from.

@@ -3,12 +3,14 @@
 //! What was just handed out is settled at the next pop, when it is seen whether the job has left the list: so a pop can be
 //! run again after a fetch, or tried out by EXEC, and costs its lane nothing.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 
 use crate::job::Job;
 use crate::keyspace::list::{ChunkAt, ChunkView};
 use crate::keyspace::{Keyspace, List, QueueId, Side, Slot};
-use crate::sched::{Lanes, NO_TENANT, QueueRules, Scheduler, Shared, Sharing, Verdict};
+use crate::sched::{Gate, Gates, Lanes, Limits, QueueRules, Scheduler, Shared, Verdict, Whose};
 
 use super::serve::{Pick, index_of, pop_end};
 use crate::command::{Context, Stop};
@@ -19,6 +21,10 @@ const INDEXED_A_POP: usize = 256;
 /// Entries of jobs that have left the list which one pop drops, and those of one lane before the next one has its turn.
 const GONE_A_POP: usize = 4_096;
 const GONE_A_LANE: usize = 256;
+/// Lanes that come back at once when a gate opens.
+const OPENED_A_GATE: u32 = 1_024;
+/// Lanes that one pop has go from one gate to another before it leaves the rest to the next pop.
+const PARKED_A_POP: usize = 256;
 /// Chunks that are read ahead when a pop has to wait for one, and lanes that are asked which they will need.
 const CHUNKS_AHEAD: usize = 32;
 const LANES_AHEAD: usize = 1_024;
@@ -45,13 +51,14 @@ pub fn is_served_from(context: &mut Context, slot: Slot, id: QueueId, side: Side
 }
 
 /// Makes lanes of a queue, unless there are some for this side.
-fn make_lanes(context: &mut Context, slot: Slot, id: QueueId, side: Side, fair: &Sharing) {
+fn make_lanes(context: &mut Context, slot: Slot, id: QueueId, side: Side, rules: &QueueRules) {
     let start = place_of(side, context.keys.list(slot).end_ordinal(side));
     let is_made = |shared: &Shared| shared.side == index_of(side);
     if context.jobs.state(id).and_then(|state| state.shared.as_deref()).is_some_and(is_made) {
         return;
     }
-    let shared = Shared::new(Lanes::new(start, fair.quantum), index_of(side), context.jobs.number_lanes());
+    let lanes = rules.fair.as_ref().map_or_else(|| Lanes::in_order(start), |fair| Lanes::new(start, fair.quantum));
+    let shared = Shared::new(lanes, index_of(side), context.jobs.number_lanes());
     let state = context.jobs.state(id).expect("a queue with rules has a state");
     let old = state.shared.replace(Box::new(shared));
     context.jobs.retire(old);
@@ -61,8 +68,8 @@ fn make_lanes(context: &mut Context, slot: Slot, id: QueueId, side: Side, fair: 
 pub fn prepare(context: &mut Context, (slot, id): (Slot, QueueId), rules: &QueueRules) {
     let payload = context.keys.list(slot).end(Side::Right).map(<[u8]>::to_vec).unwrap_or_default();
     let side = pop_end(context, slot, &payload);
-    if let Some(fair) = &rules.fair {
-        make_lanes(context, slot, id, side, fair);
+    if rules.has_lanes() {
+        make_lanes(context, slot, id, side, rules);
         context.jobs.index(id);
     }
 }
@@ -79,21 +86,26 @@ pub fn pick(
     side: Side,
     count: u64,
     rules: &QueueRules,
-    fair: &Sharing,
 ) -> Result<Pick, Stop> {
     let scan_max = context.host.settings().job_scan_max as usize;
     let now_ms = context.keys.now_ms();
-    make_lanes(context, slot, id, side, fair);
+    make_lanes(context, slot, id, side, rules);
     account(context.keys, context.jobs, id);
     let list = context.keys.list(slot);
-    let shared = context.jobs.state(id).and_then(|state| state.shared.as_mut()).expect("they were just made");
+    let (shared, limits) = context.jobs.shared_and_limits(id).expect("they were just made");
     let memory_max = context.keys.memory.lanes_bytes_max(shared.lanes.memory_bytes());
     let mut search = Search {
         list,
         lanes: &mut shared.lanes,
         side,
         rules,
-        fair,
+        gates: Gatekeeper {
+            limits,
+            rules,
+            queue: id,
+            now_ns: context.now.mono.as_nanos() as u64,
+            picked: HashMap::new(),
+        },
         now_ms,
         left: scan_max,
         wanted: count.min(list.len()) as usize,
@@ -103,13 +115,14 @@ pub fn pick(
         met_taken: false,
     };
     search.lanes.settle(|place| list.contains(ordinal_of(side, place)), |tenant| rules.weight(tenant));
+    search.open_gates();
     search.handed_back();
     if search.left == 0 && search.items.is_empty() {
         // So many that may not go were handed back that none behind them would ever be met: they are sorted in like others.
         let met_taken = search.met_taken;
         let old = context.jobs.state(id).and_then(|state| state.shared.take());
         context.jobs.retire(old);
-        make_lanes(context, slot, id, side, fair);
+        make_lanes(context, slot, id, side, rules);
         if met_taken && !rules.timed {
             context.jobs.sweep(id);
         }
@@ -153,7 +166,7 @@ struct Search<'a> {
     lanes: &'a mut Lanes,
     side: Side,
     rules: &'a QueueRules,
-    fair: &'a Sharing,
+    gates: Gatekeeper<'a>,
     now_ms: u64,
     /// Jobs that may still be passed over; those that are handed out are as few as are wanted.
     left: usize,
@@ -166,7 +179,71 @@ struct Search<'a> {
     met_taken: bool,
 }
 
+/// Says which jobs limits let through, those that this pop picks included.
+struct Gatekeeper<'a> {
+    limits: &'a mut Limits,
+    rules: &'a QueueRules,
+    queue: QueueId,
+    now_ns: u64,
+    /// Jobs that were picked, by the gates that they pass.
+    picked: HashMap<Gate, u32>,
+}
+
+impl Gatekeeper<'_> {
+    /// The first of some gates that is closed; the queue is told when it opens. A job that comes back passes the rates.
+    fn closed(&mut self, gates: &[Gate], comes_back: bool) -> Option<Gate> {
+        let closed = gates.iter().copied().find(|gate| {
+            let Some(bounds) = self.rules.bounds(*gate) else { return false };
+            let picked = self.picked.get(gate).copied().unwrap_or(0);
+            match comes_back {
+                true => self.limits.room(*gate, &bounds.without_rate(), self.now_ns) <= picked,
+                false => self.limits.room(*gate, bounds, self.now_ns) <= picked,
+            }
+        })?;
+        self.wait(closed);
+        Some(closed)
+    }
+
+    fn wait(&mut self, gate: Gate) {
+        if let Some(bounds) = self.rules.bounds(gate) {
+            self.limits.wait(gate, bounds, self.queue, self.now_ns);
+        }
+    }
+
+    fn pass(&mut self, gates: &[Gate]) {
+        gates.iter().for_each(|gate| *self.picked.entry(*gate).or_default() += 1);
+    }
+}
+
 impl Search<'_> {
+    /// Gives lanes their turn again whose gates have opened.
+    fn open_gates(&mut self) {
+        let Gatekeeper { limits, rules, queue, now_ns, .. } = &mut self.gates;
+        if rules.limits().is_empty() {
+            return;
+        }
+        limits.wake(*now_ns);
+        for gate in limits.take_opened(*queue) {
+            let Some(bounds) = rules.bounds(gate) else { continue };
+            let room = limits.room(gate, bounds, *now_ns).min(OPENED_A_GATE);
+            if self.lanes.open(gate, room as usize) {
+                limits.wait(gate, bounds, *queue, *now_ns);
+            }
+        }
+    }
+
+    /// A lane that a gate had let through has met another one that is closed.
+    fn let_another_through(&mut self, gate: Gate, now: bool) {
+        if self.gates.closed(&[gate], false).is_some() {
+            return;
+        }
+        if !now {
+            self.gates.limits.open_for(gate, self.gates.queue);
+        } else if self.lanes.open(gate, 1) {
+            self.gates.wait(gate);
+        }
+    }
+
     /// What came to the end that is popped since the index was begun is next.
     fn handed_back(&mut self) {
         if place_of(self.side, self.list.end_ordinal(self.side)) >= self.lanes.start() {
@@ -184,7 +261,9 @@ impl Search<'_> {
                 {
                     return;
                 }
-                if self.may_go(item) {
+                let gates = self.rules.gates(&Job::new(item), self.now_ms);
+                if self.may_go(item) && self.gates.closed(&gates, true).is_none() {
+                    self.gates.pass(&gates);
                     self.items.push((ordinal, Bytes::copy_from_slice(item)));
                 } else {
                     self.left -= 1;
@@ -227,9 +306,10 @@ impl Search<'_> {
                 count += 1;
                 let place = place_of(side, ordinal);
                 if self.may_go(item) {
-                    let tenant = self.fair.tenant(&Job::new(item));
-                    let lane =
-                        self.lanes.lane(tenant.as_deref().unwrap_or(NO_TENANT), |tenant| self.rules.weight(tenant));
+                    let job = Job::new(item);
+                    let (tenant, gates) = (self.rules.tenant(&job), self.rules.gates(&job, self.now_ms));
+                    let whose = Whose { tenant: &tenant, gates: &gates };
+                    let lane = self.lanes.lane(whose, |tenant| self.rules.weight(tenant));
                     self.lanes.add(lane, place);
                 } else {
                     self.lanes.met(place + 1);
@@ -258,8 +338,9 @@ impl Search<'_> {
                     break;
                 }
                 if self.may_go(item) {
-                    let tenant = self.fair.tenant(&Job::new(item));
-                    self.lanes.refill(tenant.as_deref().unwrap_or(NO_TENANT), place);
+                    let job = Job::new(item);
+                    let (tenant, gates) = (self.rules.tenant(&job), self.rules.gates(&job, self.now_ms));
+                    self.lanes.refill(Whose { tenant: &tenant, gates: &gates }, place);
                 }
                 if self.lanes.refilled(place + 1) {
                     return None;
@@ -272,9 +353,17 @@ impl Search<'_> {
 
     /// Takes jobs from the lanes whose turn it is.
     fn serve(&mut self) {
-        let (mut gone, mut gone_of_lane) = (0, 0);
+        let (mut gone, mut gone_of_lane, mut parked) = (0, 0, 0);
         while self.items.len() < self.wanted && self.missing.is_empty() && self.left > 0 && gone < GONE_A_POP {
             let Some((lane, place)) = self.lanes.turn() else { return };
+            if let Some(gate) = self.gates.closed(self.lanes.gates(lane), false) {
+                let others: Gates = self.lanes.gates(lane).iter().copied().filter(|other| *other != gate).collect();
+                if self.lanes.park(lane, gate) {
+                    parked += 1;
+                    others.iter().for_each(|other| self.let_another_through(*other, parked < PARKED_A_POP));
+                }
+                continue;
+            }
             let ordinal = ordinal_of(self.side, place);
             if let Some(at) = self.list.missing_for(ordinal) {
                 self.missing.push(at);
@@ -292,6 +381,7 @@ impl Search<'_> {
             };
             if self.may_go(item) {
                 self.items.push((ordinal, Bytes::copy_from_slice(item)));
+                self.gates.pass(self.lanes.gates(lane));
                 self.lanes.take(lane);
                 gone_of_lane = 0;
             } else {

@@ -183,7 +183,8 @@ impl Fairly {
 }
 
 /// One tenant's lane, as it is shown.
-pub fn shown(lane: &LaneState) -> Reply {
+pub fn shown(lane: &LaneState, rules: &QueueRules) -> Reply {
+    let limits = lane.gates.iter().filter_map(|gate| rules.limit_of(*gate));
     map(vec![
         ("tenant", text(lane.tenant)),
         ("pending", number(lane.jobs)),
@@ -191,6 +192,8 @@ pub fn shown(lane: &LaneState) -> Reply {
         ("weight", lane.weight.map_or(Reply::Null, Reply::Double)),
         ("deficit", Reply::Double(lane.deficit)),
         ("served", number(lane.served)),
+        ("limits", Reply::Array(limits.map(text).collect())),
+        ("held_by", lane.kept_by.and_then(|gate| rules.limit_of(gate)).map_or(Reply::Null, text)),
     ])
 }
 
@@ -226,6 +229,7 @@ impl Reading for Top {
 
     fn next(&mut self, context: &mut Context) -> Result<Next, Stop> {
         if let (Some((slot, id)), Some(from)) = (self.fairly.queue, self.next)
+            && let Some(rules) = self.fairly.rules.as_deref()
             && let Some(shared) = context.jobs.state(id).and_then(|state| state.shared.as_ref())
         {
             let (lanes, next) = shared.lanes.page(from, LANES_A_TURN);
@@ -233,7 +237,7 @@ impl Reading for Top {
                 let least = self.largest.last().map_or(0, |(jobs, _)| *jobs);
                 if self.largest.len() < self.top || lane.jobs > least {
                     let at = self.largest.partition_point(|(jobs, _)| *jobs >= lane.jobs);
-                    self.largest.insert(at, (lane.jobs, shown(&lane)));
+                    self.largest.insert(at, (lane.jobs, shown(&lane, rules)));
                     self.largest.truncate(self.top);
                 }
             }
@@ -280,12 +284,12 @@ fn list(context: &mut Context, request: &[Bytes]) -> Outcome {
             .and_then(|cursor| u32::try_from(cursor).ok())
             .ok_or_else(|| Error::constant("ERR invalid cursor"))?,
     };
-    let Fairly { queue, .. } = Fairly::find(context, &request[2])?;
+    let Fairly { queue, rules, .. } = Fairly::find(context, &request[2])?;
     let shared = queue.and_then(|(_, id)| context.jobs.state(id)?.shared.as_ref());
-    let (lanes, next) = match shared {
-        Some(shared) => {
+    let (lanes, next) = match shared.zip(rules.as_deref()) {
+        Some((shared, rules)) => {
             let (lanes, next) = shared.lanes.page(from, LANES_A_PAGE);
-            (lanes.map(|lane| shown(&lane)).collect(), next.unwrap_or(0))
+            (lanes.map(|lane| shown(&lane, rules)).collect(), next.unwrap_or(0))
         }
         None => (Vec::new(), 0),
     };

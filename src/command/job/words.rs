@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::job::{Path, Predicate, format_duration, parse_duration_ms};
 use crate::resp::{Error, parse_double};
-use crate::sched::{Action, Blackhole, Fair, Kind, Made, Rule, Scope, Sharing, Weight};
+use crate::sched::{Action, Blackhole, Bounds, By, Fair, Kind, Limit, Made, Rate, Rule, Scope, Sharing, Weight};
 
 use crate::command::argument::is;
 
@@ -19,9 +19,27 @@ const WEIGHT_MAX: f64 = 1000.0;
 const TENANT_OPTIONS: &[&str] = &["MODE", "COST", "QUANTUM", "NAME", "COMMENT", "EXPIRE", "REPLACE", "DRYRUN"];
 /// Options of rules, at which the ids of a JID list end.
 pub const OPTIONS: &[&str] = &[
-    "SCOPE", "ACTION", "SAMPLE", "UNLOCK", "EXPIRE", "FOR", "COMMENT", "DRYRUN", "EXACT", "REPLACE", "COUNT", "AT",
-    "RATE", "NAME",
+    "SCOPE",
+    "ACTION",
+    "SAMPLE",
+    "UNLOCK",
+    "EXPIRE",
+    "FOR",
+    "COMMENT",
+    "DRYRUN",
+    "EXACT",
+    "REPLACE",
+    "COUNT",
+    "AT",
+    "RATE",
+    "NAME",
+    "BY",
+    "CONCURRENCY",
 ];
+/// Jobs that a rate allows in its time, and what a time is at the most; a burst and a concurrency.
+const RATE_MAX: u64 = 10_000_000;
+const PER_MAX_MS: u64 = 366 * 24 * 60 * 60 * 1000;
+const BURST_MAX: u32 = 1_000_000;
 
 /// What a command that makes a rule says beside the rule.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +61,9 @@ pub fn parse_with_manner(words: &[Bytes], made: Made) -> Result<(Rule, Manner), 
     match words {
         [command, how, name, rest @ ..] if is(command, "job.blackhole") && (is(how, "add") || is(how, "set")) => {
             blackhole(name, rest, made)
+        }
+        [command, how, name, rest @ ..] if is(command, "job.limit") && (is(how, "set") || is(how, "add")) => {
+            limit(name, rest, made)
         }
         [command, rest @ ..] if is(command, "job.pause") && !rest.is_empty() => pause(rest, made),
         [command, how, queue, rest @ ..] if is(command, "job.tenant") && is(how, "enable") => fair(queue, rest, made),
@@ -66,6 +87,19 @@ fn blackhole(name: &Bytes, words: &[Bytes], made: Made) -> Result<(Rule, Manner)
         unlock: draft.unlock,
     };
     draft.finish(name, Kind::Blackhole(blackhole), made)
+}
+
+/// `name predicate [BY class|tenant|path] [RATE n PER d [BURST n]] [CONCURRENCY n]`.
+fn limit(name: &Bytes, words: &[Bytes], made: Made) -> Result<(Rule, Manner), Error> {
+    let name = checked_name(name)?;
+    let mut draft = Draft::default();
+    let predicate = draft.read(words, made.at_ms, &["BY", "RATE", "CONCURRENCY"])?;
+    let bounds = Bounds { rate: draft.rate.take(), concurrency: draft.concurrency };
+    if bounds.rate.is_none() && bounds.concurrency.is_none() {
+        return Err(Error::constant("ERR a limit needs RATE n PER duration, CONCURRENCY n or both"));
+    }
+    let limit = Limit { predicate, by: draft.by.take(), bounds };
+    draft.finish(name, Kind::Limit(limit), made)
 }
 
 /// `queue-glob [CLASS g] [TENANT t] [FOR d] [NAME n]`.
@@ -203,6 +237,21 @@ pub fn of(rule: &Rule) -> Vec<String> {
                 say(&["NAME", &rule.name]);
             }
         }
+        Kind::Limit(limit) => {
+            say(&["JOB.LIMIT", "SET", &rule.name]);
+            limit.predicate.words().iter().for_each(|word| say(&[word]));
+            match &limit.by {
+                None => {}
+                Some(By::Tenant) => say(&["BY", "tenant"]),
+                Some(By::Path(path)) => say(&["BY", &path.to_string()]),
+            }
+            if let Some(Rate { jobs, per_ms, burst }) = &limit.bounds.rate {
+                say(&["RATE", &jobs.to_string(), "PER", &format_duration(*per_ms), "BURST", &burst.to_string()]);
+            }
+            if let Some(jobs) = limit.bounds.concurrency {
+                say(&["CONCURRENCY", &jobs.to_string()]);
+            }
+        }
         Kind::Weight(weight) => {
             let number = crate::resp::format_double(weight.weight);
             say(&["JOB.TENANT", "WEIGHT", &target(&weight.predicate), &weight.tenant, &number]);
@@ -253,6 +302,9 @@ struct Draft {
     lasts_ms: Option<u64>,
     comment: Option<String>,
     name: Option<Bytes>,
+    by: Option<By>,
+    rate: Option<Rate>,
+    concurrency: Option<u32>,
     manner: Manner,
 }
 
@@ -321,6 +373,19 @@ impl Draft {
             self.lasts_ms = Some(lasts.ok_or_else(|| wrong("a duration is 250ms, 30s, 5m, 2h or 7d", text))?);
         } else if is(name, "comment") {
             self.comment = Some(text(value()?));
+        } else if is_own("BY") {
+            self.by = Some(match value()? {
+                value if is(value, "tenant") => By::Tenant,
+                value => By::Path(Path::parse(&text(value)).map_err(|error| Error::new(format!("ERR BY: {error}")))?),
+            });
+        } else if is_own("CONCURRENCY") {
+            let jobs = number(value()?).filter(|jobs| (1..=BURST_MAX).contains(jobs));
+            let wrong = || wrong(&format!("CONCURRENCY takes 1 to {BURST_MAX} jobs"), &words[1]);
+            self.concurrency = Some(jobs.ok_or_else(wrong)?);
+        } else if is_own("RATE") {
+            let (rate, took) = rate(words)?;
+            self.rate = Some(rate);
+            used = took;
         } else if is_own("NAME") {
             self.name = Some(value()?.clone());
         } else {
@@ -347,6 +412,33 @@ impl Draft {
         let expires_ms = self.lasts_ms.map(|lasts| made.at_ms + lasts);
         Ok((Rule { name, kind, made, comment: self.comment, expires_ms, number: 0, revision: 0 }, self.manner))
     }
+}
+
+/// `RATE n PER d [BURST n]`; answers how many words that took.
+fn rate(words: &[Bytes]) -> Result<(Rate, usize), Error> {
+    let shape = || Error::constant("ERR RATE takes a number of jobs, PER and a duration: RATE 100 PER 1s [BURST 10]");
+    let [_, jobs, per, time, rest @ ..] = words else { return Err(shape()) };
+    if !is(per, "per") {
+        return Err(shape());
+    }
+    let good: Option<u64> = number(jobs).filter(|jobs| (1..=RATE_MAX).contains(jobs));
+    let jobs = good.ok_or_else(|| wrong(&format!("RATE takes 1 to {RATE_MAX} jobs"), jobs))?;
+    let per_ms = std::str::from_utf8(time).ok().and_then(|time| parse_duration_ms(time).ok());
+    let per_ms = per_ms.filter(|per_ms| (1..=PER_MAX_MS).contains(per_ms));
+    let per_ms = per_ms.ok_or_else(|| wrong("PER takes a duration such as 1s, 5m or 1h, up to a year", time))?;
+    match rest {
+        [burst, value, ..] if is(burst, "burst") => {
+            let good = number(value).filter(|burst| (1..=BURST_MAX).contains(burst));
+            let burst = good.ok_or_else(|| wrong(&format!("BURST takes 1 to {BURST_MAX} jobs"), value))?;
+            Ok((Rate { jobs, per_ms, burst }, 6))
+        }
+        [burst] if is(burst, "burst") => Err(Error::constant("ERR BURST needs a value")),
+        _ => Ok((Rate { jobs, per_ms, burst: 1 }, 4)),
+    }
+}
+
+fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 fn checked_name(name: &[u8]) -> Result<String, Error> {

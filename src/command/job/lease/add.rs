@@ -73,6 +73,7 @@ pub fn add(context: &mut Context, request: &[Bytes]) -> Outcome {
             token: context.jobs.leases.free_token(database, &id, 1).into(),
             worker: Cow::Borrowed(""),
             cursor: Cow::Borrowed(b""),
+            charges: Vec::new(),
             payload: Cow::Borrowed(&payload),
         };
         hold(context, &record)?;

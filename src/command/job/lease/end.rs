@@ -77,6 +77,14 @@ pub fn refuse(context: &mut Context, request: &[Bytes]) -> Outcome {
         };
     }
     let number = leased(context, &request[1])?;
+    let lease = context.jobs.leases.get(context.keys.selected(), number);
+    if lease.is_some_and(|lease| matches!(lease.held_by, HeldBy::Popped { .. })) {
+        return Err(Error::new(format!(
+            "ERR '{}' was handed out by an ordinary pop: its worker has it, and puts it back by a push",
+            text_of(&request[1])
+        ))
+        .into());
+    }
     match delay_ms {
         None => put_back(context, number)?,
         Some(delay_ms) => put_off(context, number, delay_ms)?,
@@ -136,6 +144,12 @@ pub fn heartbeat(context: &mut Context, request: &[Bytes]) -> Outcome {
 
 /// Puts a job back to the end that workers pop from, or to the other one if it was not due before.
 fn put_back(context: &mut Context, number: u64) -> Result<(), Stop> {
+    let lease = context.jobs.leases.get(context.keys.selected(), number);
+    if lease.is_some_and(|lease| matches!(lease.held_by, HeldBy::Popped { .. })) {
+        // Nobody has said what became of it.
+        let_go(context, number)?;
+        return Ok(());
+    }
     let bytes = read(context, number)?;
     let record = decode(&bytes)?;
     let side = worker_end(context, &record.queue, &record.payload)?;
@@ -154,7 +168,8 @@ fn put_off(context: &mut Context, number: u64, delay_ms: u64) -> Result<(), Stop
     let record = decode(&bytes)?;
     let at_ms = context.keys.now_ms() + delay_ms;
     let_go(context, number)?;
-    hold(context, &Record { stage: Stage::Delayed, at_ms, worker: Cow::Borrowed(""), ..record })
+    let nobody = Cow::Borrowed("");
+    hold(context, &Record { stage: Stage::Delayed, at_ms, worker: nobody, charges: Vec::new(), ..record })
 }
 
 /// Puts back one job whose lease is over, or that is due; tells whether there was one. It is called between commands.

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use crate::job::Job;
 use crate::keyspace::{Kind, Side, Slot};
 use crate::resp::Error;
-use crate::sched::{HeldBy, Lease, Returned};
+use crate::sched::{Charge, HeldBy, Kind as RuleKind, Lease, Returned};
 
 use self::record::{Record, Stage};
 use super::registry::in_system;
@@ -231,8 +231,8 @@ fn erase(context: &mut Context, numbers: &[u64]) -> Result<(), Stop> {
 /// Writes a job that the server answers for from now on. The caller has read all that it needs.
 fn hold(context: &mut Context, record: &Record) -> Result<(), Stop> {
     let number = write(context, record)?;
-    let (database, now_ms) = (context.keys.selected(), context.keys.now_ms());
-    context.jobs.leases.put(database, number, record.lease(now_ms));
+    let (database, now_ms, run_max_ms) = (context.keys.selected(), context.keys.now_ms(), run_max_ms(context));
+    context.jobs.leases.put(database, number, record.lease(now_ms, run_max_ms));
     account(context);
     Ok(())
 }
@@ -241,6 +241,10 @@ fn hold(context: &mut Context, record: &Record) -> Result<(), Stop> {
 fn let_go(context: &mut Context, number: u64) -> Result<Option<Lease>, Stop> {
     erase(context, &[number])?;
     let lease = context.jobs.leases.remove(context.keys.selected(), number);
+    let now_ns = context.now.mono.as_nanos() as u64;
+    for gate in lease.iter().flat_map(|lease| &lease.gates) {
+        context.jobs.limits.end(*gate, now_ns);
+    }
     account(context);
     Ok(lease)
 }
@@ -258,6 +262,7 @@ fn note_attempts(context: &mut Context, identity: u64, attempts: u32, cursor: &[
         token: Cow::Borrowed(""),
         worker: Cow::Borrowed(""),
         cursor: Cow::Borrowed(cursor),
+        charges: Vec::new(),
         payload: Cow::Borrowed(b""),
     };
     let number = write(context, &record)?;
@@ -283,7 +288,38 @@ fn room(context: &Context) -> Result<u64, Error> {
 }
 
 fn account(context: &mut Context) {
-    context.keys.memory.leases_bytes = context.jobs.leases.memory_bytes();
+    context.keys.memory.leases_bytes = context.jobs.leases.memory_bytes() + context.jobs.limits.memory_bytes();
+}
+
+fn run_max_ms(context: &Context) -> u64 {
+    context.host.settings().job_run_max_s * 1000
+}
+
+/// Follows a job that an ordinary pop hands out, since it counts for limits. Where the server follows as many as it may, it
+/// is let go uncounted rather than held.
+pub fn follow(context: &mut Context, queue: &[u8], payload: &[u8], charges: Vec<Charge>) -> Result<(), Stop> {
+    if room(context).is_err() {
+        let now_ns = context.now.mono.as_nanos() as u64;
+        charges.iter().for_each(|charge| context.jobs.limits.end(charge.gate, now_ns));
+        return Ok(());
+    }
+    let database = context.keys.selected();
+    let job = Job::new(payload);
+    let worker = context.session.peer.address.to_string();
+    let record = Record {
+        stage: Stage::Popped,
+        identity: job.identity(),
+        attempt: 1,
+        at_ms: context.keys.now_ms(),
+        lease_ms: 0,
+        queue: Cow::Borrowed(queue),
+        token: context.jobs.leases.free_token(database, &id_of(&job), 1).into(),
+        worker: worker.into(),
+        cursor: Cow::Borrowed(b""),
+        charges,
+        payload: Cow::Borrowed(b""),
+    };
+    hold(context, &record)
 }
 
 // ---- all of a database ----------------------------------------------------------------------------------------------
@@ -298,6 +334,10 @@ pub fn flush(context: &mut Context, database: usize) -> Result<(), Stop> {
         Ok(())
     })?;
     context.jobs.retire_leases(database);
+    let rules = context.jobs.rules.of(database).iter();
+    let limits: Vec<u64> =
+        rules.filter(|rule| matches!(rule.kind, RuleKind::Limit(_))).map(|rule| rule.number).collect();
+    limits.into_iter().for_each(|limit| context.jobs.retire_limit(limit));
     account(context);
     Ok(())
 }
@@ -305,7 +345,7 @@ pub fn flush(context: &mut Context, database: usize) -> Result<(), Stop> {
 /// Brings back what the records say, at a start.
 pub fn load(context: &mut Context) {
     // The keyspace knows the time once turns begin.
-    let (selected, now_ms) = (context.keys.selected(), context.now.wall_ms());
+    let (selected, now_ms, run_max_ms) = (context.keys.selected(), context.now.wall_ms(), run_max_ms(context));
     let (mut leased, mut delayed) = (0, 0);
     for database in 0..context.keys.database_count() {
         context.keys.select(database);
@@ -329,7 +369,13 @@ pub fn load(context: &mut Context) {
                         context.jobs.leases.came_back(database, record.identity, returned);
                     }
                     Ok(record) => {
-                        let lease = record.lease(now_ms);
+                        let lease = record.lease(now_ms, run_max_ms);
+                        for charge in &record.charges {
+                            let mut rules = context.jobs.rules.of(database).iter();
+                            if rules.any(|rule| rule.number == charge.gate.limit) {
+                                context.jobs.limits.resume(charge);
+                            }
+                        }
                         if lease.held_by == HeldBy::Delay {
                             delayed += 1
                         } else {

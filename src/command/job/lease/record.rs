@@ -1,14 +1,14 @@
 //! Jobs that the server answers for as they are kept: a list for each database, in the server's own, has a record of each.
 //!
 //! ```text
-//! version u8 · kind u8 · identity · attempt · at_ms · lease_ms · queue · token · worker · cursor · payload
+//! version u8 · kind u8 · identity · attempt · at_ms · lease_ms · queue · token · worker · cursor · count · (limit · key)… · payload
 //! ```
 //! Numbers are varints, and all but the payload, which is the rest, have their length before them.
 
 use std::borrow::Cow;
 
 use crate::keyspace::layout::{Corrupt, Reader, put_bytes, put_varint};
-use crate::sched::{HeldBy, Lease};
+use crate::sched::{Charge, Gate, HeldBy, Lease};
 
 const VERSION: u8 = 1;
 
@@ -21,6 +21,8 @@ pub enum Stage {
     Delayed,
     /// It has come back to its queue after so many attempts. The payload is not here but there.
     Returned,
+    /// An ordinary pop has handed it out at `at_ms`. Its worker has the payload.
+    Popped,
 }
 
 /// One record.
@@ -36,6 +38,8 @@ pub struct Record<'a> {
     pub worker: Cow<'a, str>,
     /// What a worker has left for whoever tries the job next; empty for nothing.
     pub cursor: Cow<'a, [u8]>,
+    /// The limits that it counts for while it runs.
+    pub charges: Vec<Charge>,
     pub payload: Cow<'a, [u8]>,
 }
 
@@ -47,6 +51,7 @@ impl<'a> Record<'a> {
             Stage::Leased => 1,
             Stage::Delayed => 2,
             Stage::Returned => 3,
+            Stage::Popped => 4,
         });
         put_varint(&mut out, self.identity);
         put_varint(&mut out, u64::from(self.attempt));
@@ -56,6 +61,12 @@ impl<'a> Record<'a> {
         put_bytes(&mut out, self.token.as_bytes());
         put_bytes(&mut out, self.worker.as_bytes());
         put_bytes(&mut out, &self.cursor);
+        put_varint(&mut out, self.charges.len() as u64);
+        for Charge { gate, key } in &self.charges {
+            put_varint(&mut out, gate.limit);
+            // A limit without keys is told from one of which this is the key.
+            put_bytes(&mut out, if gate.key == 0 { b"" } else { key.as_bytes() });
+        }
         out.extend_from_slice(&self.payload);
         out
     }
@@ -69,6 +80,7 @@ impl<'a> Record<'a> {
             1 => Stage::Leased,
             2 => Stage::Delayed,
             3 => Stage::Returned,
+            4 => Stage::Popped,
             _ => return Err(Corrupt("a record of a job is of an unknown kind")),
         };
         let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).map_err(|_| Corrupt("a record of a job is no text"));
@@ -82,13 +94,22 @@ impl<'a> Record<'a> {
             token: text(reader.bytes()?)?.into(),
             worker: text(reader.bytes()?)?.into(),
             cursor: reader.bytes()?.into(),
+            charges: (0..reader.varint()?)
+                .map(|_| {
+                    let (limit, key) = (reader.varint()?, text(reader.bytes()?)?);
+                    Ok(Charge { gate: Gate::new(limit, Some(key).filter(|key| !key.is_empty())), key: key.into() })
+                })
+                .collect::<Result<_, Corrupt>>()?,
             payload: reader.rest().into(),
         })
     }
 
     /// The job as the scheduler knows it. A lease begins anew, as nobody can have made it longer meanwhile.
-    pub fn lease(&self, now_ms: u64) -> Lease {
+    pub fn lease(&self, now_ms: u64, run_max_ms: u64) -> Lease {
         let (due_ms, held_by) = match self.stage {
+            Stage::Popped => {
+                (self.at_ms + run_max_ms, HeldBy::Popped { worker: (*self.worker).into(), since_ms: self.at_ms })
+            }
             Stage::Leased => {
                 let (name, since_ms, lease_ms) = ((*self.worker).into(), self.at_ms, self.lease_ms);
                 (now_ms + lease_ms, HeldBy::Worker { name, since_ms, lease_ms, progress: None })
@@ -96,7 +117,8 @@ impl<'a> Record<'a> {
             _ => (self.at_ms, HeldBy::Delay),
         };
         let (token, queue) = ((*self.token).into(), (*self.queue).into());
-        Lease { token, queue, identity: self.identity, attempt: self.attempt, due_ms, held_by }
+        let gates = self.charges.iter().map(|charge| charge.gate).collect();
+        Lease { token, queue, identity: self.identity, attempt: self.attempt, due_ms, held_by, gates }
     }
 }
 
@@ -116,6 +138,9 @@ mod tests {
             token: "5f2c9a#3".into(),
             worker: "w-1".into(),
             cursor: b"\0half".into(),
+            charges: ["", "shop 7"]
+                .map(|key| Charge { gate: Gate::new(9, Some(key).filter(|key| !key.is_empty())), key: key.into() })
+                .into(),
             payload: Cow::Borrowed(b""),
         };
         let bytes = record.encode();
@@ -123,6 +148,6 @@ mod tests {
         (0..bytes.len()).for_each(|cut| assert!(Record::decode(&bytes[..cut]).is_err(), "cut at {cut}"));
         let longer = Record { payload: b"a job".into(), ..record };
         assert_eq!(Record::decode(&longer.encode()).map(|read| read.payload.into_owned()), Ok(b"a job".to_vec()));
-        assert_eq!(longer.lease(5).due_ms, 60_005);
+        assert_eq!(longer.lease(5, 0).due_ms, 60_005);
     }
 }

@@ -13,6 +13,7 @@ use super::add::{duration_ms, name_of};
 use super::record::{Record, Stage};
 use super::{LEASE_DEFAULT_MS, LEASE_MAX_MS, decode, erase, hold, id_of, queue_of, read, room};
 use crate::command::argument::{is, not_negative};
+use crate::command::job::charge::Charges;
 use crate::command::job::serve::{self, Pick};
 use crate::command::job::{map, number, text, text_of};
 use crate::command::{Context, Outcome, Stop, Wait};
@@ -37,6 +38,7 @@ struct Taken {
     /// None for what stands at the end.
     ordinals: Option<Vec<u64>>,
     jobs: Vec<Reserved>,
+    charges: Charges,
 }
 
 struct Reserved {
@@ -99,11 +101,12 @@ fn wait(context: &Context, keys: Vec<Bytes>, block_ms: Option<u64>) -> Outcome {
 fn look(context: &mut Context, key: Vec<u8>, slot: Slot, count: u64) -> Result<Option<Taken>, Stop> {
     let payload = context.keys.list_end(slot, Side::Right)?.to_vec();
     let side = serve::pop_end(context, slot, &payload);
-    let (ordinals, payloads) = match serve::pick(context, slot, side, count)? {
-        Pick::Plain => (None, at_end(context, slot, side, count)?),
+    let (ordinals, payloads, charges) = match serve::pick(context, slot, side, count)? {
+        Pick::Plain => (None, at_end(context, slot, side, count)?, Charges::default()),
         Pick::Items(items) => {
+            let charges = Charges::of(context, slot, side, &items);
             let (ordinals, payloads) = items.into_iter().unzip();
-            (Some(ordinals), payloads)
+            (Some(ordinals), payloads, charges)
         }
         Pick::Nothing => return Ok(None),
     };
@@ -132,7 +135,7 @@ fn look(context: &mut Context, key: Vec<u8>, slot: Slot, count: u64) -> Result<O
         missing.dedup();
         return Err(Stop::Fetch(missing));
     }
-    Ok(Some(Taken { key, slot, side, ordinals, jobs }))
+    Ok(Some(Taken { key, slot, side, ordinals, jobs, charges }))
 }
 
 /// The jobs at an end, as many as are wanted and are not too large together.
@@ -162,6 +165,7 @@ impl Taken {
             Some(ordinals) => context.keys.take_items(self.slot, self.side, ordinals)?,
         }
         let mut returned = Vec::new();
+        let mut charges = self.charges.begin(context).into_iter();
         for job in self.jobs {
             let token = context.jobs.leases.free_token(database, &job.id, job.attempt);
             let mut told = vec![
@@ -188,6 +192,7 @@ impl Taken {
                 token: token.into(),
                 worker: Cow::Borrowed(&options.worker),
                 cursor: job.cursor.into(),
+                charges: charges.next().unwrap_or_default(),
                 payload: Cow::Borrowed(&job.payload),
             };
             hold(context, &record)?;

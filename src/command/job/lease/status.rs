@@ -5,8 +5,9 @@ use bytes::Bytes;
 use crate::job::Job;
 use crate::keyspace::{Kind, Side, Slot};
 use crate::resp::Reply;
-use crate::sched::{HeldBy, Lease, Verdict};
+use crate::sched::{HeldBy, Lease};
 
+use super::super::explain::judged;
 use super::super::find::{self, At, Hit};
 use crate::command::job::{known, map, number, serve, text};
 use crate::command::{Context, Outcome};
@@ -51,6 +52,9 @@ fn of_lease(lease: &Lease) -> Status<'_> {
     };
     match &lease.held_by {
         HeldBy::Delay => Status { state: if lease.attempt == 0 { "scheduled" } else { "retrying" }, ..status },
+        HeldBy::Popped { worker, since_ms } => {
+            Status { state: "running", worker: Some(worker), since_ms: Some(*since_ms), ..status }
+        }
         HeldBy::Worker { name, since_ms, progress, .. } => Status {
             state: "running",
             worker: Some(name).filter(|name| !name.is_empty()).map(|name| &**name),
@@ -91,16 +95,15 @@ fn of_hits(hits: &[Hit], context: &mut Context, otherwise: &'static str) -> Outc
 
 /// Whether a job in a queue may go, and by which rule not.
 fn held(context: &mut Context, slot: Slot, payload: &[u8]) -> (&'static str, Option<String>) {
-    let now_ms = context.keys.now_ms();
-    let Some((_, rules)) = serve::rules_of(context, slot) else { return ("queued", None) };
-    if let Some(name) = &rules.paused {
-        return ("held", Some(name.to_string()));
-    }
-    match rules.verdict(payload, now_ms, None) {
-        Verdict::Deliver => ("queued", None),
-        Verdict::Hold(index) => ("held", Some(rules.holding(index).to_owned())),
-        Verdict::Take(index) => ("blackholed", Some(rules.taking(index).name.to_string())),
-    }
+    let (now_ms, now_ns) = (context.keys.now_ms(), context.now.mono.as_nanos() as u64);
+    let rules = serve::rules_of(context, slot).map(|(_, rules)| rules);
+    let (verdict, by) = judged(rules.as_deref(), &context.jobs.limits, payload, now_ms, now_ns);
+    let state = match verdict {
+        "deliver" => "queued",
+        "taken" => "blackholed",
+        held => held,
+    };
+    (state, by.map(str::to_owned))
 }
 
 impl Status<'_> {

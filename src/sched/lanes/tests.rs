@@ -1,0 +1,228 @@
+use std::collections::BTreeMap;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::*;
+
+fn equal(_: &str) -> Option<f64> {
+    None
+}
+
+fn of(tenant: &str) -> Whose<'_> {
+    Whose { tenant, gates: &[] }
+}
+
+/// An index of a list whose jobs belong to these tenants, read whole.
+fn lanes(jobs: &[&str], weight: impl Fn(&str) -> Option<f64>) -> Lanes {
+    let mut lanes = Lanes::new(0, 1);
+    for (place, tenant) in jobs.iter().enumerate() {
+        let lane = lanes.lane(of(tenant), &weight);
+        lanes.add(lane, place as u64);
+    }
+    lanes
+}
+
+/// Hands out up to so many jobs.
+fn order(lanes: &mut Lanes, count: usize) -> Vec<u64> {
+    let mut order = Vec::new();
+    while order.len() < count
+        && let Some((lane, place)) = lanes.turn()
+    {
+        assert_eq!(lanes.turn(), Some((lane, place)), "asked again, it says the same");
+        lanes.take(lane);
+        lanes.settle(|_| false, equal);
+        order.push(place);
+    }
+    order
+}
+
+#[test]
+fn a_job_of_each_in_turn() {
+    let mut lanes = lanes(&["a", "a", "a", "a", "b", "b", "c"], equal);
+    assert_eq!(order(&mut lanes, 10), [0, 4, 6, 1, 5, 2, 3]);
+    assert_eq!((lanes.count(), lanes.turn()), (0, None));
+    assert!(lanes.memory_bytes() < 100, "an idle queue keeps nothing");
+}
+
+#[test]
+fn who_comes_later_has_not_saved_up() {
+    let mut lanes = lanes(&["a"; 6], equal);
+    assert_eq!(order(&mut lanes, 3), [0, 1, 2]);
+    let b = lanes.lane(of("b"), equal);
+    (6..9).for_each(|place| lanes.add(b, place));
+    assert_eq!(order(&mut lanes, 4), [3, 6, 4, 7]);
+}
+
+#[test]
+fn weights_are_shares() {
+    let jobs: Vec<&str> = ["a", "b", "c"].into_iter().cycle().take(3_000).collect();
+    let weight = |tenant: &str| match tenant {
+        "a" => None,
+        "b" => Some(2.5),
+        _ => Some(0.5),
+    };
+    let mut lanes = lanes(&jobs, weight);
+    let mut counts = BTreeMap::new();
+    for place in order(&mut lanes, 1_200) {
+        *counts.entry(jobs[place as usize]).or_insert(0) += 1;
+    }
+    assert_eq!(counts, BTreeMap::from([("a", 300), ("b", 750), ("c", 150)]));
+}
+
+#[test]
+fn small_weights_cost_no_endless_search() {
+    let mut lanes = lanes(&["a", "b"], |_| Some(0.0001));
+    let mut served = order(&mut lanes, 10);
+    served.sort_unstable();
+    assert_eq!(served, [0, 1]);
+}
+
+#[test]
+fn jobs_without_a_tenant_get_the_part_that_they_have() {
+    let jobs: Vec<&str> = ["-", "a", "-", "b", "-", "c", "-", "-", "d", "-"].into_iter().cycle().take(4_000).collect();
+    let mut lanes = lanes(&jobs, equal);
+    let served = order(&mut lanes, 1_000);
+    let without = served.iter().filter(|place| jobs[**place as usize] == NO_TENANT).count();
+    assert!((580..=620).contains(&without), "{without} of 1,000");
+    lanes.set_weight(NO_TENANT, Some(1.0));
+    let served = order(&mut lanes, 500);
+    let without = served.iter().filter(|place| jobs[**place as usize] == NO_TENANT).count();
+    assert!((95..=105).contains(&without), "{without} of 500");
+    let mut alone = super::tests::lanes(&["-"; 20], equal);
+    assert_eq!(order(&mut alone, 20).len(), 20);
+}
+
+#[test]
+fn a_weight_can_be_changed_while_jobs_wait() {
+    let mut lanes = lanes(&["a", "b", "a", "b", "a", "b", "a", "b"], equal);
+    assert_eq!(order(&mut lanes, 2), [0, 1]);
+    lanes.set_weight("a", Some(2.0));
+    assert_eq!(order(&mut lanes, 9), [2, 4, 3, 5, 6, 7]);
+}
+
+#[test]
+fn nobody_gains_where_jobs_of_two_rounds_were_not_taken() {
+    let mut lanes = lanes(&["a", "a", "a", "a", "b", "b", "b", "b"], equal);
+    assert_eq!(order(&mut lanes, 1), [0]);
+    for _ in 0..2 {
+        let (b, place) = lanes.turn().expect("there are jobs");
+        assert_eq!(place, 4);
+        lanes.take(b);
+        let (a, place) = lanes.turn().expect("there are jobs");
+        assert_eq!(place, 1);
+        lanes.take(a);
+        lanes.settle(|_| true, equal);
+    }
+    assert_eq!(order(&mut lanes, 7), [4, 1, 5, 2, 6, 3, 7]);
+}
+
+#[test]
+fn what_was_not_taken_is_next_again() {
+    let mut lanes = lanes(&["a", "b", "a", "b", "a"], equal);
+    for _ in 0..3 {
+        let mut picked = Vec::new();
+        for _ in 0..3 {
+            let (lane, place) = lanes.turn().unwrap();
+            lanes.take(lane);
+            picked.push(place);
+        }
+        assert_eq!(picked, [0, 1, 2], "each time");
+        lanes.settle(|_| true, equal);
+    }
+    for _ in 0..2 {
+        let (lane, _) = lanes.turn().unwrap();
+        lanes.take(lane);
+    }
+    lanes.settle(|place| place == 1, equal);
+    assert_eq!(order(&mut lanes, 9), [1, 2, 3, 4]);
+}
+
+#[test]
+fn what_has_left_the_list_costs_its_lane_nothing() {
+    let mut lanes = lanes(&["a", "a", "a", "b", "b"], equal);
+    let (a, _) = lanes.turn().unwrap();
+    lanes.drop_oldest(a);
+    lanes.drop_oldest(a);
+    assert_eq!(order(&mut lanes, 9), [2, 3, 4]);
+}
+
+/// Serves a list that is longer than what is indexed of it, and says how much memory that took.
+fn drain(jobs: &[u32], seed: u64) -> (Vec<u64>, usize) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut lanes = Lanes::new(0, 1);
+    let mut gone = vec![false; jobs.len()];
+    let (mut order, mut memory) = (Vec::new(), 0);
+    while order.len() < jobs.len() {
+        for _ in 0..random.random_range(0..3_000) {
+            let met = lanes.frontier() as usize;
+            if let Some(tenant) = jobs.get(met) {
+                let lane = lanes.lane(of(&tenant.to_string()), equal);
+                lanes.add(lane, met as u64);
+                assert_eq!(lanes.frontier(), met as u64 + 1);
+            }
+        }
+        if let Some(at) = lanes.begin_refill() {
+            let to = (at as usize + random.random_range(1..2_000)).min(lanes.frontier() as usize);
+            (at as usize..to).filter(|place| !gone[*place]).for_each(|place| {
+                lanes.refill(of(&jobs[place].to_string()), place as u64);
+            });
+            lanes.refilled(to as u64);
+        }
+        for _ in 0..random.random_range(0..2_000) {
+            let Some((lane, place)) = lanes.turn() else { break };
+            lanes.take(lane);
+            let is_taken = random.random_range(0..10) > 0;
+            lanes.settle(|_| !is_taken, equal);
+            if is_taken {
+                assert!(!std::mem::replace(&mut gone[place as usize], true), "{place} is handed out twice");
+                order.push(place);
+            }
+        }
+        memory = memory.max(lanes.memory_bytes());
+    }
+    assert_eq!((lanes.count(), lanes.turn()), (0, None), "nothing is left");
+    (order, memory)
+}
+
+#[test]
+fn a_long_lane_is_indexed_bit_by_bit_and_all_of_it_comes_out_in_order() {
+    for seed in 0..20 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let tenants = random.random_range(1..6);
+        let few = random.random_range(0..200);
+        let jobs: Vec<u32> = (0..20_000)
+            .map(|place| match random.random_range(0..10) {
+                0 if few > 0 => 100 + random.random_range(0..few),
+                _ => (place / random.random_range(1..8_000)) % tenants,
+            })
+            .collect();
+        let (order, memory) = drain(&jobs, seed);
+        let mut last = BTreeMap::new();
+        for place in order {
+            let before = last.insert(jobs[place as usize], place);
+            assert!(before.is_none_or(|before| before < place), "seed {seed}: a lane is out of order");
+        }
+        assert!(memory < 400_000, "seed {seed}: {memory} bytes");
+    }
+}
+
+#[test]
+fn tenants_far_apart_are_all_refilled_in_time() {
+    let jobs: Vec<&str> = std::iter::repeat_n("a", 20_000).chain(std::iter::repeat_n("b", 9_000)).collect();
+    let mut lanes = lanes(&jobs, equal);
+    let mut order = Vec::new();
+    while let Some((lane, place)) = lanes.turn() {
+        lanes.take(lane);
+        order.push(jobs[place as usize]);
+        if let Some(at) = lanes.begin_refill() {
+            // For each pop a few jobs are read.
+            let to = (at as usize + 4).min(jobs.len());
+            (at as usize..to).for_each(|place| lanes.refill(of(jobs[place]), place as u64));
+            lanes.refilled(to as u64);
+        }
+    }
+    assert_eq!(order.len(), jobs.len());
+    let last = order.iter().rposition(|tenant| *tenant == "b").unwrap();
+    assert!(last < 18_100, "b is served in turn: its last job was the {last}th");
+}
