@@ -81,6 +81,11 @@
 //! A job that a worker has under a lease, or that is not due yet, stands in a list of the server's own database, written by the
 //! frame that took it out of its queue. [`sched::Leases`] knows their tokens and when they are due; it follows from the records.
 //!
+//! Jobs that limits act on stand in lanes too, one for each tenant and set of *gates*, which are the limits with their keys
+//! ([`sched::Limits`]). A lane whose gate is closed is parked until it opens: at a moment that the rate says, or when a job
+//! that counts has ended. Those jobs are followed from the pop on by a record each; what workers write about them is seen from
+//! the effects ([`keyspace::Sightings`]), whichever command has them, and ends them in the same frame.
+//!
 //! How many jobs went into a queue, were popped and were removed follows from the effects on its list; the table of queues
 //! ([`keyspace::queue`]) keeps these counts for longer than a list lives, and saves them as of one frame with each batch of
 //! a checkpoint.

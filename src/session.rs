@@ -21,6 +21,13 @@ pub struct Peer {
     pub loopback: bool,
 }
 
+impl Peer {
+    /// The host of its address, which its other connections share.
+    pub fn host(&self) -> &str {
+        self.address.rsplit_once(':').map_or(&self.address, |(host, _)| host)
+    }
+}
+
 /// What CLIENT REPLY asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReplyMode {

@@ -590,7 +590,11 @@ impl Visitor for Remove {
         }
         self.found.retain(|ordinal| list.contains(*ordinal));
         if !self.found.is_empty() {
+            let (database, is_queue) = (context.keys.selected(), serve::is_queue(context, self.slot));
             context.keys.remove_items(self.slot, &self.found)?;
+            for _ in self.found.iter().filter(|_| !is_queue) {
+                context.keys.sightings.done(database, &self.element);
+            }
         }
         Ok(Reply::Integer(self.found.len() as i64))
     }
@@ -792,7 +796,9 @@ fn move_item(
         return Ok(Reply::Bulk(item));
     }
     let is_working_list = serve::is_working_list(context, source_slot, target, destination)?;
+    let is_queue;
     if is_working_list || serve::is_idle(context) {
+        is_queue = false;
         let target = match target {
             Some(slot) => slot,
             None => context.keys.create(destination, Kind::List)?,
@@ -803,8 +809,13 @@ fn move_item(
         }
     } else {
         serve::push(context, destination, to, &[&item], true)?;
+        is_queue = context.keys.find_kind(destination, Kind::List)?.is_none_or(|slot| serve::is_queue(context, slot));
     }
-    take_at(context, source_slot, from, ordinal, &item)?;
+    match ordinal.filter(|_| is_queue) {
+        // It waits in another queue now, and runs for nobody.
+        Some(ordinal) => context.keys.take_items(source_slot, from, &[ordinal])?,
+        None => take_at(context, source_slot, from, ordinal, &item)?,
+    }
     Ok(Reply::Bulk(item))
 }
 

@@ -22,6 +22,7 @@ use crate::session::{ClientId, Peer, Session};
 use crate::settings::{Profile, Settings};
 
 use super::job::count::Count;
+use super::job::see_workers;
 use super::testing_disk::Disk;
 use crate::glob;
 
@@ -96,7 +97,8 @@ impl Bench {
         self.keys.begin_turn(self.now_ms);
         self.keys.begin(self.lsn, self.session.database);
         let now = Now { wall_us: self.now_ms * 1000, mono: Duration::from_millis(self.now_ms - START_MS) };
-        let done = work(&mut Context {
+        self.keys.sightings.host = self.session.peer.host().to_owned();
+        let mut context = Context {
             now,
             keys: &mut self.keys,
             jobs: &mut self.jobs,
@@ -104,7 +106,9 @@ impl Bench {
             host: &mut self.host,
             random: &mut self.random,
             within: self.within,
-        });
+        };
+        let done = work(&mut context);
+        see_workers(&mut context).expect("what was written is in memory");
         let frame = std::mem::take(self.keys.frame());
         if !frame.is_empty() {
             self.frames.push(frame);

@@ -72,6 +72,18 @@ impl<'a> Job<'a> {
         self.jid().or_else(|| self.active_job()?.id.string()?.decode())
     }
 
+    /// Of a note about a job, such as that of a failure: the job, which stands in it whole or as a string.
+    pub fn carried(&self) -> Option<Cow<'a, [u8]>> {
+        let payload = self.fields.whole(self.payload)?.member("payload")?;
+        match payload.string() {
+            Some(text) => Some(match text.decode()? {
+                Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+                Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+            }),
+            None => payload.is_object().then(|| Cow::Borrowed(payload.bytes())),
+        }
+    }
+
     /// Says that two payloads are the same job: they have one id, or having none the same class and arguments.
     pub fn identity(&self) -> u64 {
         let hash = xxhash_rust::xxh3::xxh3_64;

@@ -20,6 +20,7 @@ pub mod queue;
 pub mod recovery;
 mod refs;
 pub mod save;
+mod sightings;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -41,6 +42,7 @@ pub use self::objects::{Object, Slot};
 pub use self::queue::{JobCounts, Queue, QueueId, QueueTable};
 pub use self::recovery::Recovery;
 pub use self::save::Save;
+pub use self::sightings::{Seen, Sighting, Sightings};
 pub use self::value::{Hash, Kind, Set, Value};
 pub use self::zset::Zset;
 
@@ -126,6 +128,7 @@ pub struct Keyspace {
     watches: Watches,
     pub queues: QueueTable,
     pub handbacks: Handbacks,
+    pub sightings: Sightings,
     pub disk: Disk,
     /// What is pushed now has been looked at with the rules up to this one; see [`List`].
     pub checked: u32,
@@ -171,6 +174,7 @@ impl Keyspace {
             watches: Watches::new(databases + 1),
             queues: QueueTable::default(),
             handbacks: Handbacks::default(),
+            sightings: Sightings::default(),
             disk: Disk::Roomy,
             checked: 0,
             paused_sets: BTreeSet::new(),
@@ -668,8 +672,17 @@ impl Keyspace {
     fn expire_now(&mut self, slot: Slot) {
         self.counts.expired_keys += 1;
         let effect = Effect::Delete { object: self.objects[slot].id };
+        if self.sightings.active {
+            self.see(slot, &effect);
+        }
         self.note(&effect);
         self.apply(slot, &effect);
+    }
+
+    fn see(&mut self, slot: Slot, effect: &Effect) {
+        let object = &self.objects[slot];
+        let is_queue = self.queues.get(object.queue).is_some_and(|queue| !queue.working);
+        self.sightings.see(object, is_queue, effect);
     }
 
     fn chunk_of(&self, slot: Slot, ordinal: u64) -> Result<(), Miss> {
@@ -683,6 +696,9 @@ impl Keyspace {
         }
         if self.handbacks.active {
             self.handbacks.see(&self.objects[slot].value, effect, self.now_ms);
+        }
+        if self.sightings.active {
+            self.see(slot, effect);
         }
         self.note(effect);
         self.apply(slot, effect);

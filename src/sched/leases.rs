@@ -126,9 +126,14 @@ impl Leases {
 
     /// The leases and delays of one job.
     pub fn of_job(&self, database: usize, identity: u64) -> impl Iterator<Item = &Lease> {
+        self.numbers_of(database, identity).map(|(_, lease)| lease)
+    }
+
+    /// The same with their numbers, the oldest first.
+    pub fn numbers_of(&self, database: usize, identity: u64) -> impl Iterator<Item = (u64, &Lease)> {
         let of = self.databases.get(&database);
         let numbers = of.into_iter().flat_map(move |of| of.jobs.range((identity, 0)..=(identity, u64::MAX)));
-        numbers.filter_map(move |(_, number)| of?.leases.get(number))
+        numbers.filter_map(move |(_, number)| Some((*number, of?.leases.get(number)?)))
     }
 
     /// A token for an attempt at a job that nobody has: the id itself, with a number where that would not tell attempts, or

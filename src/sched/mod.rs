@@ -10,6 +10,7 @@
 //!
 //! A queue that tenants share has [`Lanes`] instead, which say whose job is next and where it stands.
 
+mod heartbeats;
 mod lanes;
 mod leases;
 mod limits;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::work::{Until, Work};
+pub use heartbeats::Heartbeats;
 pub use lanes::{Gates, LANE_JOBS_MAX, LaneState, Lanes, NO_TENANT, Whose};
 pub use leases::{HeldBy, Lease, Leases, Returned};
 pub use limits::{Charge, Gate, Limits, NO_KEY};
@@ -109,6 +111,7 @@ pub struct Scheduler {
     pub rules: Rules,
     pub leases: Leases,
     pub limits: Limits,
+    pub heartbeats: Heartbeats,
     /// By number of the queue.
     queues: Vec<QueueState>,
     /// Queues and sides at which a pop gave up: the sweeper finds what is next there.
@@ -241,8 +244,18 @@ impl Scheduler {
         std::mem::take(&mut self.retired)
     }
 
+    /// Follows a job if an ordinary pop has handed it out.
+    pub fn follow(&mut self, database: usize, number: u64, lease: &Lease) {
+        if let HeldBy::Popped { worker, .. } = &lease.held_by {
+            // Workers of a host share what they say.
+            let host = worker.rsplit_once(':').map_or(&**worker, |(host, _)| host);
+            self.heartbeats.follow((database, number), lease.identity, host);
+        }
+    }
+
     /// Forgets the leases of a database, and keeps them until somebody has the time to free them.
     pub fn retire_leases(&mut self, database: usize) {
+        self.heartbeats.clear(database);
         self.retired_leases.extend(self.leases.clear(database));
     }
 

@@ -120,6 +120,8 @@ pub struct Shard {
     exit: Option<i32>,
     /// Requests that this turn has run.
     requests_run: u64,
+    /// When it began.
+    now: Now,
 }
 
 impl Shard {

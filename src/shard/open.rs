@@ -111,6 +111,7 @@ impl Shard {
             stuck: false,
             exit: None,
             requests_run: 0,
+            now: clock.now(),
         };
         shard.jobs.rules = shard.with_context(clock.now(), 0, load_rules);
         shard.with_context(clock.now(), 0, load_work);

@@ -18,7 +18,7 @@ use crate::clock::Now;
 use crate::command::job::count::{self, Count};
 use crate::command::job::look::{Answer, PIECES_BYTES_MAX, PIECES_MAX, Question, Seen, Want};
 use crate::command::job::task::{Progress, Task};
-use crate::command::job::{end_expired, put_back_due, serve, share, sweep};
+use crate::command::job::{end_expired, put_back_due, see_workers, serve, share, sweep};
 use crate::command::{Context, Stop, SweepState, Within};
 use crate::keyspace::recovery::Fetched;
 use crate::keyspace::{Kind, Missing, ObjectId, QueueId, Side, Slot};
@@ -198,6 +198,22 @@ impl Shard {
         let done = work(&mut context);
         self.finish_frame();
         done
+    }
+
+    /// Takes note, in the frame that tells it, of what workers have written about jobs that are followed.
+    pub(super) fn see_workers(&mut self) {
+        let seen = see_workers(&mut Context {
+            now: self.now,
+            keys: &mut self.keys,
+            jobs: &mut self.jobs,
+            session: &mut self.own_session,
+            host: &mut self.house,
+            random: &mut self.random,
+            within: Within::Nothing,
+        });
+        if let Err(stop) = seen {
+            error!(?stop, "that a job has ended cannot be noted");
+        }
     }
 
     /// Goes on a step with everything that is under way; tells whether it could go on at once.

@@ -47,6 +47,7 @@ impl Shard {
         outgoing: &mut Vec<Outgoing>,
     ) -> Turned {
         self.house.metrics.turns.count();
+        self.now = now;
         self.keys.begin_turn(now.wall_ms());
         self.look_at_disk();
         self.take_in(now, inputs);
@@ -273,6 +274,9 @@ impl Shard {
     ) -> (Outcome, u64) {
         self.keys.begin(self.house.buffer.next_lsn(), database);
         self.keys.note_growth = self.house.waiters.len() > 0;
+        if self.keys.sightings.active {
+            self.keys.sightings.host = session.peer.host().to_owned();
+        }
         self.house.metrics.commands_processed.count();
         self.keys.counts.count_look_ups(command.has(Flag::ReadOnly));
         let mut context = Context {
@@ -302,6 +306,9 @@ impl Shard {
     /// Gives the effects of the command that has just run to the log. Also of one that has to be run again: keys that it
     /// met and whose time had come are deleted.
     pub(super) fn finish_frame(&mut self) -> bool {
+        if !self.keys.sightings.is_empty() {
+            self.see_workers();
+        }
         let frame = self.keys.frame();
         if frame.is_empty() {
             return false;

@@ -73,6 +73,11 @@ impl<'a> Caught<'a> {
         self.len
     }
 
+    /// All of the jobs.
+    pub fn items(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.by_rule.values().flat_map(|of_rule| of_rule.items.iter().map(|(item, _)| *item))
+    }
+
     /// Makes sure that everything which will be written to is in memory.
     pub fn prepare(&mut self, context: &mut Context) -> Result<(), Stop> {
         for of_rule in self.by_rule.values_mut() {

@@ -37,7 +37,7 @@ use crate::resp::Reply;
 use super::container::{container, help_of};
 use super::{Command, Flag};
 
-pub use lease::{flush as flush_leases, load as load_leases, put_back_due};
+pub use lease::{flush as flush_leases, load as load_leases, put_back_due, see as see_workers};
 pub use registry::load as load_rules;
 pub use rules::end_expired;
 pub use work::load as load_work;

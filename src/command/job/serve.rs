@@ -149,11 +149,13 @@ pub fn push(context: &mut Context, key: &[u8], side: Side, items: &[&[u8]], crea
     if count > 0 {
         caught.prepare(context)?;
     }
+    let database = context.keys.selected();
     let length = match passed.is_empty() {
         true => slot.map_or(0, |slot| context.keys.list(slot).len()),
         false => push_all(context, key, slot, side, &passed, rules.epoch)?,
     };
     if count > 0 {
+        caught.items().for_each(|item| context.keys.sightings.came(database, item));
         caught.apply(context, Side::Right)?;
     }
     Ok(length + count as u64)
@@ -223,6 +225,11 @@ pub fn pick(context: &mut Context, slot: Slot, side: Side, count: u64) -> Result
         context.jobs.seek(id, index_of(side));
     }
     Ok(Pick::Nothing)
+}
+
+/// Tells whether jobs wait in a list, rather than being worked on.
+pub fn is_queue(context: &Context, slot: Slot) -> bool {
+    context.keys.queues.get(context.keys.object(slot).queue).is_some_and(|queue| !queue.working)
 }
 
 /// Hands out items that were picked, and charges them to the limits of their queue.

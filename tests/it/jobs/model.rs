@@ -1,5 +1,5 @@
-//! THE MODEL TEST: random pushes, pops, moves, leases, rules, pauses, restores and crashes against a naive model. Every job
-//! is in exactly one place, always, and a pop answers the first job that may go.
+//! THE MODEL TEST: random pushes, pops, moves, leases, limits, rules, pauses, restores and crashes against a naive model. Every
+//! job is in exactly one place, always, and a pop answers the first job that may go.
 //!
 //! - `MILLPOND_TEST_JOBS_STEPS` steps per profile (3,000)
 //! - `MILLPOND_TEST_JOBS_SEED`
@@ -53,7 +53,9 @@ fn one_step(run: &mut Run, chance: &mut Chance, is_flood: bool) {
         0..=17 => run.push_some(),
         18..=35 if is_flood => run.push_some(),
         18..=35 => run.pop_some(),
-        36..=49 => run.pop_some(),
+        36..=48 => run.pop_some(),
+        49 if chance.one_in(2) => run.limit(),
+        49 => run.acknowledge_one(),
         50..=51 => run.reserve_some(),
         52..=53 => run.end_lease(),
         54..=61 => run.move_one(),

@@ -52,6 +52,18 @@ fn the_commands_of_the_page_for_workers_in_any_language_run_as_they_stand_there(
     assert!(client.must(&["JOB.ACK", "5f2c9a"]).is_error(), "the page has ended the job");
 }
 
+#[test]
+fn the_commands_of_the_page_for_a_slow_partner_run_as_they_stand_there() {
+    let Some(server) = start(&[]) else { return };
+    let mut client = server.client();
+    client.must(&["LPUSH", "queue:default", &sidekiq("SyncJob", 1, 1)]);
+    let commands = commands_of_the_page("## A partner that is slow");
+    assert!(commands.len() > 5, "README has no such page, or no commands on it: {commands:?}");
+    commands
+        .iter()
+        .for_each(|line| drop(sure(&mut client, line.strip_prefix("redis-cli ").expect("it was looked for"))));
+}
+
 /// The lines that begin with `redis-cli ` in the shell blocks below the heading.
 fn commands_of_the_page(heading: &str) -> Vec<String> {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("there is a README");

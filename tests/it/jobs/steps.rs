@@ -68,6 +68,10 @@ impl Drop for Run {
         if !std::thread::panicking() {
             return;
         }
+        eprintln!("running {:?} under {:?}", self.world.running, self.world.limit);
+        if let Ok(told) = self.server.client().ask(&["JOB.LIMIT", "GET", "cap"]) {
+            eprintln!("the server says {told:?}");
+        }
         for (words, reply) in &self.talk.history {
             let line: Vec<String> = words.iter().map(|word| self.world.shown(word)).collect();
             eprintln!("{} -> {}", line.join(" "), self.shown_reply(reply));
@@ -246,6 +250,7 @@ impl Run {
             }
             1 => {
                 self.talk.sure(&["JOB.ACK", &token]);
+                self.world.running.remove(&id);
             }
             _ => {
                 self.talk.sure(&["JOB.NACK", &token]);
@@ -256,6 +261,29 @@ impl Run {
         self.world.leased.swap_remove(at);
         let again = self.talk.must(&["JOB.ACK", &token]);
         assert!(again.is_error(), "{token} was ended: {again:?}");
+    }
+
+    /// Of one class only so many may run, or again any number.
+    pub fn limit(&mut self) {
+        if self.world.limit.is_some() && self.chance.one_in(3) {
+            self.talk.sure(&["JOB.LIMIT", "DEL", "cap"]);
+            self.world.limit = None;
+            self.world.running.clear();
+            return;
+        }
+        let most = 1 + self.chance.below(4);
+        let class = "ImageJob";
+        self.talk.sure(&["JOB.LIMIT", "SET", "cap", "CLASS", class, "CONCURRENCY", &most.to_string(), "REPLACE"]);
+        self.world.limit = Some((class, most));
+    }
+
+    /// A worker is done with a job that a pop has handed out, and says so.
+    pub fn acknowledge_one(&mut self) {
+        let Some(id) = self.world.running.iter().copied().find(|id| self.world.handed_out.contains(id)) else { return };
+        let Some(jid) = self.world.jobs[id].jid.clone() else { return };
+        self.talk.sure(&["JOB.ACK", &jid]);
+        self.world.running.remove(&id);
+        self.world.handed_out.retain(|other| *other != id);
     }
 
     /// Every job that is leased is known to be, whatever has happened meanwhile.
@@ -311,7 +339,7 @@ impl Run {
         match self.chance.below(4) {
             0 => self.hand_back(id),
             1 => self.fail(id),
-            _ => {}
+            _ => drop(self.world.running.remove(&id)),
         }
         let words = [b"LREM", WORKING[working].as_bytes(), b"1", &payload];
         assert_eq!(self.talk.sure(&words).integer(), 1, "a job that is being worked on is left alone");

@@ -81,6 +81,9 @@ pub struct World {
     pub fair: Vec<&'static str>,
     /// What weights were given, in the order in which they were given first.
     pub weights: Vec<Weight>,
+    /// Of this class so many may run at a time, and these do.
+    pub limit: Option<(&'static str, usize)>,
+    pub running: BTreeSet<Id>,
     /// Jobs that one pop of the server looks at.
     scan_max: usize,
 }
@@ -136,6 +139,8 @@ impl World {
             pauses: Vec::new(),
             fair: Vec::new(),
             weights: Vec::new(),
+            limit: None,
+            running: BTreeSet::new(),
             scan_max,
         }
     }
@@ -213,8 +218,24 @@ impl World {
         (0..list.len()).map(|place| (place, at(place))).filter(|(_, id)| goes(*id)).collect()
     }
 
+    fn is_limited(&self, id: Id) -> bool {
+        self.limit.is_some_and(|(class, _)| self.jobs[id].class == Some(class))
+    }
+
+    /// Of jobs that may go but for the limit, those that it lets through if they go in this order.
+    fn let_through(&self, jobs: Vec<(usize, Id)>) -> Vec<(usize, Id)> {
+        let mut room = self.limit.map_or(0, |(_, most)| most.saturating_sub(self.running.len()));
+        let mut passes = |id: Id| {
+            let is_limited = self.is_limited(id);
+            let passes = !is_limited || room > 0;
+            room -= usize::from(is_limited && passes);
+            passes
+        };
+        jobs.into_iter().filter(|(_, id)| passes(*id)).collect()
+    }
+
     pub fn has_eligible(&self, queue: usize, side: Side) -> bool {
-        !self.eligible(queue, side).is_empty()
+        !self.let_through(self.eligible(queue, side)).is_empty()
     }
 
     /// How long the list of a queue may be said to be: at least, at most.
@@ -226,6 +247,7 @@ impl World {
 
     /// A push of a client: the job gets into the list, or to where a rule wants it.
     pub fn push(&mut self, queue: usize, side: Side, id: Id) {
+        self.running.remove(&id);
         self.queues[queue].pushed += 1;
         match self.taker(QUEUES[queue], id).map(|rule| (rule.name, rule.drops)) {
             None => self.put(queue, side, id),
@@ -236,6 +258,7 @@ impl World {
 
     /// Puts a job into a list, past all rules.
     pub fn put(&mut self, queue: usize, side: Side, id: Id) {
+        self.running.remove(&id);
         let list = &mut self.queues[queue].list;
         if side == Side::Left { list.push_front(id) } else { list.push_back(id) }
     }
@@ -250,6 +273,7 @@ impl World {
             self.check_fair(queue, side, count, got, &eligible);
             return self.take(queue, side, got);
         }
+        let eligible = self.let_through(eligible);
         let expected: Vec<Id> = eligible.iter().take(count).map(|(_, id)| *id).collect();
         let agree = got.len() <= expected.len() && got.iter().zip(&expected).all(|(got, expected)| got == expected);
         assert!(
@@ -275,8 +299,10 @@ impl World {
     /// Checks what a pop of a shared queue was answered: of each tenant the first that may go.
     fn check_fair(&self, queue: usize, side: Side, count: usize, got: &[Id], eligible: &[(usize, Id)]) {
         for (at, id) in got.iter().enumerate() {
-            let tenant = self.jobs[*id].tenant;
-            let mut of_tenant = eligible.iter().map(|(_, id)| *id).filter(|other| self.jobs[*other].tenant == tenant);
+            let (tenant, is_limited) = (self.jobs[*id].tenant, self.is_limited(*id));
+            // Limited jobs of a tenant stand in a lane of their own.
+            let same = |other: &Id| self.jobs[*other].tenant == tenant && self.is_limited(*other) == is_limited;
+            let mut of_tenant = eligible.iter().map(|(_, id)| *id).filter(same);
             let first = of_tenant.find(|other| !got[..at].contains(other));
             assert_eq!(
                 first,
@@ -287,7 +313,11 @@ impl World {
                 self.told(queue, &first.into_iter().collect::<Vec<_>>())
             );
         }
-        let short = got.len() < count.min(eligible.len());
+        let limited = got.iter().filter(|id| self.is_limited(**id)).count();
+        let room = self.limit.map_or(0, |(_, most)| most.saturating_sub(self.running.len()));
+        assert!(limited <= room, "a pop gave {limited} jobs of a class of which {room} may go");
+        let may_go = self.let_through(eligible.to_vec()).len();
+        let short = got.len() < count.min(may_go);
         assert!(
             !short || self.queues[queue].list.len() >= self.scan_max,
             "a pop of {count} at the {side:?} of {}, which is shared, gave only {} of {} jobs",
@@ -301,6 +331,8 @@ impl World {
         if got.is_empty() {
             return;
         }
+        let limited: Vec<Id> = got.iter().copied().filter(|id| self.is_limited(*id)).collect();
+        self.running.extend(limited);
         let gone: BTreeSet<Id> = got.iter().copied().collect();
         if self.queues[queue].pop_end != side {
             self.mark_orders(Some(queue), |order| order.flipped = true);
@@ -323,7 +355,8 @@ impl World {
     }
 
     fn has_rules(&self, queue: usize) -> bool {
-        self.rules.iter().any(|rule| rule.what.covers(QUEUES[queue]))
+        self.limit.is_some()
+            || self.rules.iter().any(|rule| rule.what.covers(QUEUES[queue]))
             || self.pauses.iter().any(|pause| pause.what.covers(QUEUES[queue]))
     }
 
@@ -397,6 +430,7 @@ impl World {
 
     /// Puts a job into a sorted set.
     pub fn put_in_set(&mut self, set: usize, id: Id) {
+        self.running.remove(&id);
         self.sets[set].insert(id);
         if self.is_in_balance_in_set(id) {
             self.late_in_sets.insert(id);
@@ -422,6 +456,7 @@ impl World {
         self.working = Default::default();
         self.sets = Default::default();
         self.leased.clear();
+        self.running.clear();
         self.attempts.clear();
         self.quarantine.values_mut().for_each(|quarantine| *quarantine = Quarantine::default());
     }

@@ -5,6 +5,7 @@
 
 mod add;
 mod end;
+mod follow;
 mod record;
 mod reserve;
 mod status;
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use crate::job::Job;
 use crate::keyspace::{Kind, Side, Slot};
 use crate::resp::Error;
-use crate::sched::{Charge, HeldBy, Kind as RuleKind, Lease, Returned};
+use crate::sched::{HeldBy, Kind as RuleKind, Lease, Returned};
 
 use self::record::{Record, Stage};
 use super::registry::in_system;
@@ -27,6 +28,7 @@ use super::{SINCE, serve};
 use crate::command::{Command, Context, Flag, Group, Keys, Stop};
 
 pub use end::put_back_due;
+pub use follow::{follow, see};
 
 /// How long a lease lasts if nothing is said, and at the most.
 const LEASE_DEFAULT_MS: u64 = 60_000;
@@ -232,7 +234,9 @@ fn erase(context: &mut Context, numbers: &[u64]) -> Result<(), Stop> {
 fn hold(context: &mut Context, record: &Record) -> Result<(), Stop> {
     let number = write(context, record)?;
     let (database, now_ms, run_max_ms) = (context.keys.selected(), context.keys.now_ms(), run_max_ms(context));
-    context.jobs.leases.put(database, number, record.lease(now_ms, run_max_ms));
+    let lease = record.lease(now_ms, run_max_ms);
+    context.jobs.follow(database, number, &lease);
+    context.jobs.leases.put(database, number, lease);
     account(context);
     Ok(())
 }
@@ -240,7 +244,9 @@ fn hold(context: &mut Context, record: &Record) -> Result<(), Stop> {
 /// Ends what the server knows of a job that it answered for; it has been written to where it goes.
 fn let_go(context: &mut Context, number: u64) -> Result<Option<Lease>, Stop> {
     erase(context, &[number])?;
-    let lease = context.jobs.leases.remove(context.keys.selected(), number);
+    let database = context.keys.selected();
+    let lease = context.jobs.leases.remove(database, number);
+    context.jobs.heartbeats.forget((database, number));
     let now_ns = context.now.mono.as_nanos() as u64;
     for gate in lease.iter().flat_map(|lease| &lease.gates) {
         context.jobs.limits.end(*gate, now_ns);
@@ -288,38 +294,12 @@ fn room(context: &Context) -> Result<u64, Error> {
 }
 
 fn account(context: &mut Context) {
+    context.keys.sightings.active = !context.jobs.heartbeats.is_empty();
     context.keys.memory.leases_bytes = context.jobs.leases.memory_bytes() + context.jobs.limits.memory_bytes();
 }
 
 fn run_max_ms(context: &Context) -> u64 {
     context.host.settings().job_run_max_s * 1000
-}
-
-/// Follows a job that an ordinary pop hands out, since it counts for limits. Where the server follows as many as it may, it
-/// is let go uncounted rather than held.
-pub fn follow(context: &mut Context, queue: &[u8], payload: &[u8], charges: Vec<Charge>) -> Result<(), Stop> {
-    if room(context).is_err() {
-        let now_ns = context.now.mono.as_nanos() as u64;
-        charges.iter().for_each(|charge| context.jobs.limits.end(charge.gate, now_ns));
-        return Ok(());
-    }
-    let database = context.keys.selected();
-    let job = Job::new(payload);
-    let worker = context.session.peer.address.to_string();
-    let record = Record {
-        stage: Stage::Popped,
-        identity: job.identity(),
-        attempt: 1,
-        at_ms: context.keys.now_ms(),
-        lease_ms: 0,
-        queue: Cow::Borrowed(queue),
-        token: context.jobs.leases.free_token(database, &id_of(&job), 1).into(),
-        worker: worker.into(),
-        cursor: Cow::Borrowed(b""),
-        charges,
-        payload: Cow::Borrowed(b""),
-    };
-    hold(context, &record)
 }
 
 // ---- all of a database ----------------------------------------------------------------------------------------------
@@ -381,6 +361,7 @@ pub fn load(context: &mut Context) {
                         } else {
                             leased += 1
                         }
+                        context.jobs.follow(database, number, &lease);
                         context.jobs.leases.put(database, number, lease);
                     }
                     Err(error) => tracing::error!(database, number, %error, "a record of a lease cannot be read"),
