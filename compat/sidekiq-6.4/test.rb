@@ -6,6 +6,6 @@ SidekiqTest.run(
   "sidekiq-6.4",
   app: File.join(__dir__, "app.rb"),
   parts: %i[server queue sets crash bulk payload order timed interrupt reliable web],
-  rules: %i[blackhole flight pausing handback fulldisk rescued rescued_full activejob],
+  rules: %i[blackhole flight pausing limits handback fulldisk rescued rescued_full activejob],
   gems: %w[sidekiq sidekiq-cron gitlab-sidekiq-fetcher activejob redis rack]
 )

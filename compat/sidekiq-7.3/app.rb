@@ -26,3 +26,9 @@ if ENV["UNIQUE_JOBS"]
     SidekiqUniqueJobs::Server.configure(config)
   end
 end
+
+# The middleware as README shows it.
+if ENV["MILLPOND_ACK"]
+  eval File.read(File.expand_path("../../README.md", __dir__))[/^class MillpondAck\n.*?^end$/m]
+  Sidekiq.configure_server { |config| config.server_middleware { |chain| chain.add MillpondAck } }
+end
