@@ -65,4 +65,22 @@ module RuleFigures
   def rules_in_force
     rules.say("JOB.RULES LIST").map { |rule| rule.each_slice(2).to_h.values_at("kind", "name") }
   end
+
+  # Returns how many jobs of one tenant were at work at the same time, at the most.
+  def most_at_once(part, tenant_of)
+    at_work = Hash.new(0)
+    File.foreach(Deeds.path, chomp: true).filter_map do |line|
+      deed, of, id = line.split("\t")
+      next unless of == part
+
+      tenant = tenant_of.fetch(id)
+      at_work[tenant] += deed == "begun" ? 1 : -1
+      at_work[tenant]
+    end.max
+  end
+
+  # Returns how many jobs a limit counts as running.
+  def running(limit)
+    rules.ask("JOB.LIMIT GET #{limit}").fetch("keys").sum { |key| key.each_slice(2).to_h.fetch("running") }
+  end
 end

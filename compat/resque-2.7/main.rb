@@ -18,7 +18,7 @@ require_relative "part"
 require_relative "rule_part"
 PARTS = %w[queues bulk forks order failures retries delays schedules masters signals crashes applications pages].freeze
 # Those about JOB.*, which only Millpond has.
-RULE_PARTS = %w[blackhole flight pausing handback fulldisk activejob].freeze
+RULE_PARTS = %w[blackhole flight pausing limits handback fulldisk activejob].freeze
 [*PARTS, *RULE_PARTS].each { |name| require_relative "parts/#{name}" }
 
 GEMS = %w[resque resque-scheduler resque-retry redis redis-namespace activejob sinatra rack].freeze
