@@ -1,7 +1,7 @@
 //! How fair: waits and shares of tenants under workers that only pop, and what a million tenants cost.
 //!
 //! `cargo bench --bench fairness` measures everything; `cargo bench --bench fairness -- --parts curves,shares` a part (the
-//! parts are curves, shares and million); `--jobs 1000000 --maxmemory 64mb --layouts turns` make the million smaller.
+//! parts are curves, shares, limits and million); `--jobs 1000000 --maxmemory 64mb --layouts turns` make the million smaller.
 //! `--assert` also fails where a claim does not hold. `--plots` draws the curves again, for `benches/README.md`.
 //!
 //! The workers are simulated as far as the work goes: real connections with BRPOP, and a pause instead of a job.
@@ -21,6 +21,8 @@ mod report;
 mod crew;
 #[path = "fairness/curves.rs"]
 mod curves;
+#[path = "fairness/limits.rs"]
+mod limits;
 #[path = "fairness/million.rs"]
 mod million;
 #[path = "fairness/options.rs"]
@@ -45,6 +47,9 @@ fn main() {
     }
     if options.has_part("shares") {
         shares::measure(&options, &mut report);
+    }
+    if options.has_part("limits") {
+        limits::measure(&options, &mut report);
     }
     if options.has_part("million") {
         million::measure(&options, &mut report);

@@ -19,22 +19,36 @@ pub struct Arrival {
     pub at: Duration,
     /// 0 for a job without a tenant.
     pub tenant: usize,
+    pub class: &'static str,
+}
+
+impl Arrival {
+    /// A job that is there from the beginning.
+    pub fn at_once(tenant: usize) -> Arrival {
+        Arrival { at: Duration::ZERO, tenant, class: "SyncJob" }
+    }
 }
 
 /// A job that a worker got.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivery {
     pub tenant: usize,
+    pub class: &'static str,
+    /// When it came.
+    pub at: Duration,
     pub wait: Duration,
     /// When the worker was done with it.
     pub done: Duration,
 }
 
 /// A job as Sidekiq 7 writes it, known by its number.
-pub fn payload(number: usize, tenant: usize) -> Vec<u8> {
-    let mut job = br#"{"retry":true,"queue":"default","class":"SyncJob","args":["#.to_vec();
-    write!(job, r#"{number}],"jid":"{number:024x}","created_at":1760000000.5,"enqueued_at":1760000000.5"#)
-        .expect("memory takes it");
+pub fn payload(number: usize, tenant: usize, class: &str) -> Vec<u8> {
+    let mut job = br#"{"retry":true,"queue":"default","class":""#.to_vec();
+    write!(
+        job,
+        r#"{class}","args":[{number}],"jid":"{number:024x}","created_at":1760000000.5,"enqueued_at":1760000000.5"#
+    )
+    .expect("memory takes it");
     if tenant > 0 {
         write!(job, r#","tenant_id":{tenant}"#).expect("memory takes it");
     }
@@ -51,8 +65,14 @@ fn number_of(payload: &[u8]) -> usize {
 
 /// Pushes the arrivals, in order and each at its time, to workers who take all of them; gives what they got, in order.
 ///
-/// What arrives at the beginning is there before the workers are. `work` says how long a job of a tenant takes.
-pub fn run(port: u16, arrivals: &[Arrival], work: impl Fn(usize) -> Duration) -> Vec<Delivery> {
+/// What arrives at the beginning is there before the workers are. `work` says how long a job of a tenant takes, and `until` when
+/// it ends although jobs are left.
+pub fn run(
+    port: u16,
+    arrivals: &[Arrival],
+    work: impl Fn(usize) -> Duration,
+    until: Option<Duration>,
+) -> Vec<Delivery> {
     let mut control = Client::connect(port).expect("the server takes connections");
     let mut next = push_all(&mut control, arrivals);
     let mut connections = (0..WORKERS).map(|_| Connection::open(port)).collect::<Vec<_>>();
@@ -65,8 +85,15 @@ pub fn run(port: u16, arrivals: &[Arrival], work: impl Fn(usize) -> Duration) ->
     let mut last_news = Instant::now();
     while deliveries.len() < arrivals.len() {
         let now = began.elapsed();
+        if until.is_some_and(|until| now >= until) {
+            break;
+        }
         while arrivals.get(next).is_some_and(|arrival| arrival.at <= now) {
-            producer.send(&[b"LPUSH".to_vec(), QUEUE.as_bytes().to_vec(), payload(next, arrivals[next].tenant)]);
+            producer.send(&[
+                b"LPUSH".to_vec(),
+                QUEUE.as_bytes().to_vec(),
+                payload(next, arrivals[next].tenant, arrivals[next].class),
+            ]);
             next += 1;
         }
         producer.replies();
@@ -89,7 +116,8 @@ pub fn run(port: u16, arrivals: &[Arrival], work: impl Fn(usize) -> Duration) ->
                 let at = began.elapsed();
                 let arrival = arrivals[number_of(reply.items()[1].bytes())];
                 let done = at + work(arrival.tenant);
-                deliveries.push(Delivery { tenant: arrival.tenant, wait: at.saturating_sub(arrival.at), done });
+                let (tenant, class, wait) = (arrival.tenant, arrival.class, at.saturating_sub(arrival.at));
+                deliveries.push(Delivery { tenant, class, at, wait, done });
                 pausing.push(std::cmp::Reverse((done, worker)));
                 last_news = Instant::now();
             }
@@ -105,7 +133,7 @@ fn push_all(control: &mut Client, arrivals: &[Arrival]) -> usize {
     for first in (0..count).step_by(JOBS_PER_PUSH) {
         let numbers = first..(first + JOBS_PER_PUSH).min(count);
         let mut words = vec![b"LPUSH".to_vec(), QUEUE.as_bytes().to_vec()];
-        words.extend(numbers.map(|number| payload(number, arrivals[number].tenant)));
+        words.extend(numbers.map(|number| payload(number, arrivals[number].tenant, arrivals[number].class)));
         let mut wire = Vec::new();
         encode(&mut wire, &words);
         control.send_raw(&wire).expect("the server reads");

@@ -75,7 +75,7 @@ pub fn measure(options: &Options, report: &mut Report) {
 
 /// All of A and then all of B, before the first worker comes.
 fn seed_case(divisor: usize) -> Vec<Arrival> {
-    let of = |tenant, jobs: usize| vec![Arrival { at: Duration::ZERO, tenant }; jobs / divisor];
+    let of = |tenant, jobs: usize| vec![Arrival::at_once(tenant); jobs / divisor];
     [of(LARGE, 100_000), of(SMALL, 1_000)].concat()
 }
 
@@ -84,11 +84,11 @@ fn quiet_case(divisor: usize, work: Duration) -> Vec<Arrival> {
     let burst = 50_000 / divisor;
     let busy = work * (burst / crate::crew::WORKERS) as u32;
     let mut chance = Chance::new(5);
-    let mut arrivals = vec![Arrival { at: Duration::ZERO, tenant: LARGE }; burst];
+    let mut arrivals = vec![Arrival::at_once(LARGE); burst];
     let quiet = QUIET_TENANTS * JOBS_OF_A_QUIET_ONE / divisor.min(JOBS_OF_A_QUIET_ONE);
     for number in 0..quiet {
         let at = busy.mul_f64(0.01 + 0.8 * (chance.below(10_000) as f64 / 10_000.0));
-        arrivals.push(Arrival { at, tenant: LARGE + 1 + number % QUIET_TENANTS });
+        arrivals.push(Arrival { at, ..Arrival::at_once(LARGE + 1 + number % QUIET_TENANTS) });
     }
     arrivals.sort_by_key(|arrival| arrival.at);
     arrivals
@@ -110,7 +110,7 @@ fn measure_case(
                 if let Some(command) = mode.command {
                     assert!(!server.client().line(command).is_error(), "{command} in {QUEUE}");
                 }
-                run(server.port(), arrivals, |_| options.work)
+                run(server.port(), arrivals, |_| options.work, None)
             })
         });
         runs.map(|run| run.join().expect("a run ends well"))

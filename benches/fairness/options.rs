@@ -3,7 +3,7 @@
 use crate::million::Layout;
 use std::time::Duration;
 
-const PARTS: [&str; 3] = ["curves", "shares", "million"];
+const PARTS: [&str; 4] = ["curves", "shares", "limits", "million"];
 
 pub struct Options {
     pub parts: Vec<String>,
@@ -16,6 +16,9 @@ pub struct Options {
     /// How long a job of the curves takes, and one of the shares.
     pub work: Duration,
     pub short_work: Duration,
+    /// How long a rate is watched, and how long a queue of which nothing may go.
+    pub watched: Duration,
+    pub idle: Duration,
     /// Of the part with a million tenants, who have ten each.
     pub jobs: u64,
     pub layouts: Vec<Layout>,
@@ -36,6 +39,8 @@ impl Options {
             divisor: if measured { 1 } else { 100 },
             work: millis(100, 5),
             short_work: millis(20, 1),
+            watched: millis(60_000, 300),
+            idle: millis(5_000, 100),
             jobs: if measured { 10_000_000 } else { 20_000 },
             layouts: Layout::ALL.to_vec(),
             maxmemory: "256mb".to_owned(),

@@ -4,7 +4,6 @@ use crate::crew::{Arrival, Delivery, run};
 use crate::harness::{Chance, Server};
 use crate::options::Options;
 use crate::report::{Heading, Report, grouped};
-use std::time::Duration;
 
 const SHARES: Heading = Heading {
     title: "Shares of 50 workers while everybody has jobs.",
@@ -19,7 +18,7 @@ const PART_WITHOUT: f64 = 0.6;
 
 pub fn measure(options: &Options, report: &mut Report) {
     let weights = [1.0, 2.0, 4.0];
-    let of = |tenant| vec![Arrival { at: Duration::ZERO, tenant }; 20_000 / options.divisor];
+    let of = |tenant| vec![Arrival::at_once(tenant); 20_000 / options.divisor];
     let arrivals = (1..=weights.len()).flat_map(of).collect::<Vec<_>>();
     let commands = [
         "JOB.SHUFFLE default",
@@ -36,7 +35,7 @@ pub fn measure(options: &Options, report: &mut Report) {
         true => 0,
         false => 1 + chance.below(NAMED_TENANTS),
     };
-    let arrivals = (0..50_000 / options.divisor).map(|_| Arrival { at: Duration::ZERO, tenant: tenant(&mut chance) });
+    let arrivals = (0..50_000 / options.divisor).map(|_| Arrival::at_once(tenant(&mut chance)));
     let arrivals = arrivals.collect::<Vec<_>>();
     let deliveries = deliver(&arrivals, &commands[..1], options);
     let of_named = (1.0 - PART_WITHOUT) / NAMED_TENANTS as f64;
@@ -49,7 +48,7 @@ fn deliver(arrivals: &[Arrival], commands: &[&str], options: &Options) -> Vec<De
     for command in commands {
         assert!(!server.client().line(command).is_error(), "{command}");
     }
-    run(server.port(), arrivals, |_| options.short_work)
+    run(server.port(), arrivals, |_| options.short_work, None)
 }
 
 /// Compares what was delivered before the first tenant had nothing left with what each should have got.

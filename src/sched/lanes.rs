@@ -571,7 +571,7 @@ impl Lanes {
                 self.take_credit_back(first);
                 self.line_up(current, true);
             }
-            if round < self.rounds {
+            if round < self.rounds && !self.in_order {
                 // So will the round. Those that have come since are few.
                 self.round.extend(std::mem::take(&mut self.next_round));
                 std::mem::swap(&mut self.round, &mut self.next_round);

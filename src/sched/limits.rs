@@ -22,6 +22,8 @@ pub const KEYS_MAX: usize = 1_000_000;
 pub const NO_KEY: &str = "-";
 /// Idle gates that are forgotten for each job that begins.
 const FORGOTTEN_A_JOB: usize = 4;
+/// How long what a rate knows of a key is kept beyond the moment from which it allows all again.
+const KEPT_NS: u64 = 1_000_000_000;
 /// What a gate costs in the maps.
 const GATE_BYTES: usize = 160;
 
@@ -69,6 +71,8 @@ pub struct State {
     arrival_ns: u64,
     /// When it opens by itself, if somebody waits for that.
     wakes_ns: u64,
+    /// Somebody waited when it opened.
+    awaited: bool,
     /// Queues with jobs that wait.
     waiting: SmallVec<[u32; 1]>,
 }
@@ -125,10 +129,13 @@ impl Limits {
         }
         if let Some(rate) = &bounds.rate {
             let old = state.arrival_ns;
-            state.arrival_ns = old.max(now_ns) + rate.between_ns();
+            // A job that has waited counts from when it might have begun, as long as that is not more than one job ago: what
+            // timers and workers take to notice is not lost to the rate.
+            let late_ns = if std::mem::take(&mut state.awaited) { rate.between_ns() } else { 0 };
+            state.arrival_ns = old.max(now_ns.saturating_sub(late_ns)) + rate.between_ns();
             let new = state.arrival_ns;
-            self.idle.remove(&(old, gate));
-            self.idle.insert((new, gate));
+            self.idle.remove(&(old + KEPT_NS, gate));
+            self.idle.insert((new + KEPT_NS, gate));
         }
     }
 
@@ -185,6 +192,7 @@ impl Limits {
         if state.wakes_ns > 0 {
             self.wakes.remove(&(std::mem::take(&mut state.wakes_ns), gate));
         }
+        state.awaited |= !state.waiting.is_empty();
         for queue in std::mem::take(&mut state.waiting) {
             self.open_for(gate, queue);
         }
@@ -206,7 +214,6 @@ impl Limits {
         while let Some((_, gate)) = self.wakes.first().copied().filter(|(at_ns, _)| *at_ns <= now_ns) {
             self.wakes.pop_first();
             self.open(gate);
-            self.drop_if_idle(gate, now_ns);
         }
     }
 
@@ -241,12 +248,13 @@ impl Limits {
 
     /// Forgets a gate of which nothing is known that matters.
     fn drop_if_idle(&mut self, gate: Gate, now_ns: u64) {
-        let is_idle = |state: &State| state.running == 0 && state.arrival_ns <= now_ns && state.waiting.is_empty();
+        let is_free = |state: &State| state.arrival_ns == 0 || state.arrival_ns + KEPT_NS <= now_ns;
+        let is_idle = |state: &State| state.running == 0 && state.waiting.is_empty() && is_free(state);
         if self.state(gate).is_some_and(is_idle)
             && let Some(state) = self.limits.get_mut(&gate.limit).and_then(|of| of.remove(&gate.key))
         {
             self.gates -= 1;
-            self.idle.remove(&(state.arrival_ns, gate));
+            self.idle.remove(&(state.arrival_ns + KEPT_NS, gate));
         }
     }
 
@@ -332,6 +340,25 @@ mod tests {
         assert!(limits.get(charge.gate).is_none() && limits.untold.is_empty());
         limits.end(charge.gate, 0);
         assert_eq!(limits.room(charge.gate, &bounds, 0), 2, "it never has more slots than it has");
+    }
+
+    #[test]
+    fn who_waits_and_is_told_late_loses_nothing_of_the_rate() {
+        let (mut limits, bounds, charge) = (Limits::default(), rate(100, 1), charge("a"));
+        let (mut begun, mut closest, mut last) = (0, u64::MAX, None);
+        // Somebody looks each seven tenths of a millisecond, and always waits.
+        for step in 0..100_000 {
+            let now_ns = step * 700_000;
+            limits.wake(now_ns);
+            for _ in 0..limits.room(charge.gate, &bounds, now_ns) {
+                limits.begin(&charge, &bounds, now_ns);
+                closest = closest.min(last.map_or(u64::MAX, |last| now_ns - last));
+                (begun, last) = (begun + 1, Some(now_ns));
+            }
+            limits.wait(charge.gate, &bounds, 7, now_ns);
+        }
+        assert!((6_998..=7_001).contains(&begun), "{begun} jobs in 70 s at 100/s");
+        assert!(closest > 9_000_000, "two jobs are {closest} ns apart");
     }
 
     #[test]

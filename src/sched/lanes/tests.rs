@@ -226,3 +226,61 @@ fn tenants_far_apart_are_all_refilled_in_time() {
     let last = order.iter().rposition(|tenant| *tenant == "b").unwrap();
     assert!(last < 18_100, "b is served in turn: its last job was the {last}th");
 }
+
+#[test]
+fn in_order_of_arrival_nobody_is_passed_over_where_a_pop_is_run_again() {
+    let gates = [Gate { limit: 1, key: 0 }];
+    let limited = Whose { tenant: NO_TENANT, gates: &gates };
+    let mut lanes = Lanes::in_order(0);
+    for place in 0..2 {
+        let lane = lanes.lane(of(NO_TENANT), equal);
+        lanes.add(lane, place);
+    }
+    // A pop takes all that is known, more becomes known, and it is run again.
+    while let Some((lane, _)) = lanes.turn() {
+        lanes.take(lane);
+    }
+    for (place, whose) in [(2, limited), (3, of(NO_TENANT)), (4, limited), (5, of(NO_TENANT))] {
+        let lane = lanes.lane(whose, equal);
+        lanes.add(lane, place);
+    }
+    lanes.settle(|_| true, equal);
+    assert_eq!(order(&mut lanes, 9), [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_closed_gate_keeps_its_lane_and_opens_for_those_that_wait_longest() {
+    let gates = [Gate { limit: 1, key: 0 }];
+    let mut lanes = Lanes::new(0, 1);
+    for (place, tenant) in ["a", "b", "a", "b", "c"].into_iter().enumerate() {
+        let gates: &[Gate] = if tenant == "c" { &[] } else { &gates };
+        let lane = lanes.lane(Whose { tenant, gates }, equal);
+        lanes.add(lane, place as u64);
+    }
+    let park_all = |lanes: &mut Lanes| {
+        let mut free = Vec::new();
+        while let Some((lane, place)) = lanes.turn() {
+            if lanes.gates(lane).is_empty() {
+                lanes.take(lane);
+                free.push(place);
+            } else {
+                lanes.park(lane, gates[0]);
+            }
+        }
+        lanes.settle(|_| false, equal);
+        free
+    };
+    assert_eq!(park_all(&mut lanes), [4]);
+    assert_eq!((lanes.turn(), lanes.is_idle()), (None, true));
+    let mut through = Vec::new();
+    for others in [true, true, true, false] {
+        assert_eq!(lanes.open(gates[0], 1), others);
+        let (lane, place) = lanes.turn().expect("one is let through");
+        lanes.take(lane);
+        through.push(place);
+        park_all(&mut lanes);
+    }
+    assert_eq!(through, [0, 1, 2, 3]);
+    assert_eq!((lanes.count(), lanes.open(gates[0], 1)), (0, false));
+    assert!(lanes.memory_bytes() < 100, "an idle queue keeps nothing");
+}
