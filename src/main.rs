@@ -104,6 +104,11 @@ fn serve(mut settings: Settings) -> anyhow::Result<u8> {
         unixsocketperm: settings.unixsocketperm.0,
         tcp_backlog: settings.tcp_backlog,
     };
+    if settings.metrics_port != 0 {
+        let options = server::Options { port: settings.metrics_port, unixsocket: None, ..options.clone() };
+        metrics.page.want();
+        server::serve_page(&options, metrics.clone()).context("cannot serve the metrics")?;
+    }
     let mut shard = Shard::open(settings, clock, metrics.clone())?;
     let told = limits.clone();
     shard.set_on_settings(Box::new(move |settings| apply(settings, &told)));

@@ -4,8 +4,10 @@
 //! neighbour. A leaf: it knows no other module.
 
 use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 /// A number that only grows, until CONFIG RESETSTAT.
 #[derive(Debug, Default)]
@@ -203,6 +205,8 @@ macro_rules! metrics {
         #[derive(Debug, Default)]
         pub struct Metrics {
             $($( $(#[doc = $help])+ pub $field: $type, )+)+
+            /// For the port of metrics.
+            pub page: Page,
             rate: Rate,
         }
 
@@ -323,6 +327,44 @@ metrics! {
     }
 }
 
+/// What the port for metrics shows besides.
+#[derive(Debug, Default)]
+pub struct Page {
+    wanted: AtomicBool,
+    ready: AtomicBool,
+    text: Mutex<String>,
+}
+
+impl Page {
+    /// Somebody may read it.
+    pub fn want(&self) {
+        self.wanted.store(true, Relaxed);
+    }
+
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.load(Relaxed)
+    }
+
+    /// The server answers its clients.
+    pub fn set_ready(&self) {
+        self.ready.store(true, Relaxed);
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Relaxed)
+    }
+
+    /// Shows these lines behind the metrics.
+    pub fn show(&self, text: String) {
+        *self.text.lock() = text;
+    }
+}
+
+/// A value of a label as Prometheus' text format wants it.
+pub fn label(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
 /// How long `tick` collects before it says how many commands a second there were.
 const RATE_WINDOW: Duration = Duration::from_secs(1);
 
@@ -347,6 +389,13 @@ impl Metrics {
             metric.write(self, &mut text);
         }
         text
+    }
+
+    /// Gives all of them in Prometheus' text format, and what the page shows besides.
+    pub fn prometheus(&self) -> String {
+        let mut text = String::new();
+        METRICS.iter().for_each(|metric| metric.write_prometheus(self, &mut text));
+        text + &self.page.text.lock()
     }
 
     /// Gives what counts in maxmemory, all shares together, and what stands outside of them.
@@ -419,6 +468,30 @@ impl Declaration {
         }
         .expect("writing to a String does not fail");
     }
+
+    /// A counter ends in `_total`; of a histogram there are quantiles, in seconds.
+    fn write_prometheus(&self, metrics: &Metrics, text: &mut String) {
+        let (name, help) = (self.name, self.help.trim());
+        let mut put = |name: &str, kind: &str, lines: &[(&str, f64)]| {
+            write!(text, "# HELP millpond_{name} {help}\n# TYPE millpond_{name} {kind}\n").expect("memory takes it");
+            for (label, value) in lines {
+                writeln!(text, "millpond_{name}{label} {value}").expect("memory takes it");
+            }
+        };
+        match (self.value)(metrics) {
+            Reading::Counter(counter) => put(&format!("{name}_total"), "counter", &[("", counter.get() as f64)]),
+            Reading::Gauge(gauge) => put(name, "gauge", &[("", gauge.get() as f64)]),
+            Reading::Histogram(times) => {
+                let seconds = |us: u64| us as f64 / 1e6;
+                let quantiles = [
+                    ("{quantile=\"0.5\"}", seconds(times.quantile_us(500))),
+                    ("{quantile=\"0.99\"}", seconds(times.quantile_us(990))),
+                    ("{quantile=\"1\"}", seconds(times.max_us())),
+                ];
+                put(&format!("{name}_seconds"), "gauge", &quantiles);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -459,6 +532,23 @@ mod tests {
             assert!(fields.insert(metric.info_field), "{} stands twice", metric.info_field);
             assert!(metric.help.trim().ends_with('.') && !metric.unit.is_empty(), "{}", metric.name);
         }
+    }
+
+    #[test]
+    fn the_page_is_in_the_text_format_of_prometheus() {
+        let metrics = Metrics::default();
+        metrics.commands_processed.add(3);
+        metrics.turn_time.record(2_000);
+        metrics.page.show(format!("millpond_x{{queue=\"{}\"}} 1\n", label(b"a\"b\\c\nd")));
+        let page = metrics.prometheus();
+        let lines: Vec<&str> = page.lines().collect();
+        assert!(lines.contains(&"millpond_commands_processed_total 3"), "{page}");
+        assert!(lines.contains(&"# TYPE millpond_commands_processed_total counter"));
+        assert!(lines.contains(&"millpond_turn_time_seconds{quantile=\"1\"} 0.002"));
+        assert_eq!(lines.last(), Some(&r#"millpond_x{queue="a\"b\\c\nd"} 1"#));
+        let names = lines.iter().filter_map(|line| line.strip_prefix("# TYPE "));
+        let names: Vec<&str> = names.map(|line| line.split(' ').next().expect("a name")).collect();
+        assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), names.len(), "each once");
     }
 
     #[test]

@@ -157,7 +157,7 @@ pub trait Host {
     fn configure(&mut self, pairs: &[(&[u8], &[u8])]) -> Result<(), Error>;
     fn metrics(&self) -> &Metrics;
     /// The text of INFO for these sections (lower-case; none for the default ones).
-    fn info(&self, keys: &Keyspace, session: &Session, sections: &[String]) -> String;
+    fn info(&self, keys: &Keyspace, jobs: &Scheduler, sections: &[String]) -> String;
 
     /// Other clients, in the order of their numbers; the caller's own session is not among them.
     fn sessions(&self) -> Vec<&Session>;

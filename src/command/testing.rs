@@ -180,7 +180,7 @@ impl Host for FakeHost {
         &self.metrics
     }
 
-    fn info(&self, _keys: &Keyspace, _session: &Session, sections: &[String]) -> String {
+    fn info(&self, _keys: &Keyspace, _jobs: &Scheduler, sections: &[String]) -> String {
         sections.join(" ")
     }
 

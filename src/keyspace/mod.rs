@@ -291,6 +291,14 @@ impl Keyspace {
         }
     }
 
+    /// How many jobs a queue of some database has, 0 if it is not there.
+    pub fn length_in(&self, database: usize, key: &[u8]) -> u64 {
+        match self.lookup(database, key).map(|slot| &self.objects[slot].value) {
+            Some(Value::List(list)) => list.len(),
+            _ => 0,
+        }
+    }
+
     /// The same, and what is not in memory is asked for.
     pub fn count(&mut self, key: &[u8]) -> Result<u64, Miss> {
         if let Some(slot) = self.find(key) {

@@ -63,6 +63,14 @@ pub struct Returned {
     pub attempts: u32,
 }
 
+/// How many jobs are held by whom.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub leased: u64,
+    pub popped: u64,
+    pub delayed: u64,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Leases {
@@ -86,6 +94,7 @@ pub struct OfDatabase {
     done: VecDeque<u64>,
     done_known: HashMap<u64, u32>,
     name_bytes: usize,
+    counts: Counts,
 }
 
 impl Leases {
@@ -96,6 +105,7 @@ impl Leases {
     pub fn put(&mut self, database: usize, number: u64, lease: Lease) {
         let of = self.of(database);
         of.name_bytes += lease.name_bytes();
+        *of.counts.of(&lease.held_by) += 1;
         of.tokens.insert(hash_of(&lease.token), number);
         of.jobs.insert((lease.identity, number));
         of.due.insert((lease.due_ms, number));
@@ -106,6 +116,7 @@ impl Leases {
         let of = self.of(database);
         let lease = of.leases.remove(&number)?;
         of.name_bytes -= lease.name_bytes();
+        *of.counts.of(&lease.held_by) -= 1;
         of.tokens.remove(&hash_of(&lease.token));
         of.jobs.remove(&(lease.identity, number));
         of.due.remove(&(lease.due_ms, number));
@@ -187,11 +198,9 @@ impl Leases {
         })
     }
 
-    /// How many jobs of a database workers have, and how many are not due yet.
-    pub fn counts(&self, database: usize) -> (u64, u64) {
-        let Some(of) = self.databases.get(&database) else { return (0, 0) };
-        let delayed = of.leases.values().filter(|lease| lease.held_by == HeldBy::Delay).count();
-        ((of.leases.len() - delayed) as u64, delayed as u64)
+    /// How many jobs of a database there are of each kind.
+    pub fn counts(&self, database: usize) -> Counts {
+        self.databases.get(&database).map_or(Counts::default(), |of| of.counts)
     }
 
     /// How many there are in all databases.
@@ -277,6 +286,16 @@ impl Lease {
     }
 }
 
+impl Counts {
+    fn of(&mut self, held_by: &HeldBy) -> &mut u64 {
+        match held_by {
+            HeldBy::Worker { .. } => &mut self.leased,
+            HeldBy::Popped { .. } => &mut self.popped,
+            HeldBy::Delay => &mut self.delayed,
+        }
+    }
+}
+
 impl OfDatabase {
     fn memory_bytes(&self) -> usize {
         self.leases.len() * (size_of::<Lease>() + IN_MAPS_BYTES)
@@ -338,7 +357,7 @@ mod tests {
         let bytes = leases.memory_bytes();
         assert!(leases.remove(0, 2).is_some() && leases.remove(0, 2).is_none());
         assert!(leases.memory_bytes() < bytes);
-        assert_eq!(leases.counts(0), (2, 0));
+        assert_eq!(leases.counts(0), Counts { leased: 2, ..Counts::default() });
         drop(leases.clear(0));
         assert_eq!((leases.len(), leases.memory_bytes(), leases.next_due_ms()), (0, 0, None));
     }

@@ -49,6 +49,8 @@ pub struct Limits {
     /// By the number of the rule.
     limits: HashMap<u64, OfLimit>,
     gates: usize,
+    /// Running jobs of each limit.
+    totals: HashMap<u64, u64>,
     /// (when, gate) of those that open by themselves and at which somebody waits. Moments are nanoseconds on the monotonic clock.
     wakes: BTreeSet<(u64, Gate)>,
     /// (when, gate) of those from when on nothing is known of them that matters.
@@ -120,6 +122,9 @@ impl Limits {
     pub fn begin(&mut self, charge: &Charge, bounds: &Bounds, now_ns: u64) {
         self.forget_idle(now_ns);
         let gate = charge.gate;
+        if bounds.concurrency.is_some() {
+            *self.totals.entry(gate.limit).or_default() += 1;
+        }
         let state = self.state_mut(gate);
         if state.key.is_empty() {
             state.key = charge.key.clone();
@@ -151,6 +156,7 @@ impl Limits {
 
     /// Counts a job that was running before a restart.
     pub fn resume(&mut self, charge: &Charge) {
+        *self.totals.entry(charge.gate.limit).or_default() += 1;
         let state = self.state_mut(charge.gate);
         state.key = charge.key.clone();
         state.running += 1;
@@ -159,7 +165,10 @@ impl Limits {
     /// Notes that a job has ended which was counted. Who waits is told.
     pub fn end(&mut self, gate: Gate, now_ns: u64) {
         let Some(state) = self.limits.get_mut(&gate.limit).and_then(|of| of.get_mut(&gate.key)) else { return };
-        state.running = state.running.saturating_sub(1);
+        if state.running > 0 {
+            state.running -= 1;
+            *self.totals.entry(gate.limit).or_insert(1) -= 1;
+        }
         self.open(gate);
         self.drop_if_idle(gate, now_ns);
     }
@@ -263,12 +272,18 @@ impl Limits {
     pub fn clear(&mut self, limit: u64) -> Option<OfLimit> {
         let of = self.limits.remove(&limit)?;
         self.gates -= of.len();
+        self.totals.remove(&limit);
         Some(of)
     }
 
     /// The gates of a limit that are not idle.
     pub fn of(&self, limit: u64) -> impl Iterator<Item = &State> {
         self.limits.get(&limit).into_iter().flat_map(HashMap::values)
+    }
+
+    /// Jobs that count for a limit, under all of its keys.
+    pub fn running(&self, limit: u64) -> u64 {
+        self.totals.get(&limit).copied().unwrap_or(0)
     }
 
     /// A gate as it stands, if anything is known of it.

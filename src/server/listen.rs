@@ -48,6 +48,11 @@ impl Listeners {
         self.0.into_iter().map(watch)
     }
 
+    /// The sockets as they are.
+    pub(super) fn into_plain(self) -> Vec<Socket> {
+        self.0
+    }
+
     #[cfg(test)]
     pub(super) fn of(socket: Socket) -> Listeners {
         Listeners(vec![socket])

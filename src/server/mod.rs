@@ -13,6 +13,7 @@ mod connection;
 mod hub;
 mod listen;
 mod open_files;
+mod page;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -34,6 +35,7 @@ use crate::shard::{Input, Shard};
 use hub::Hub;
 pub use listen::Listeners;
 pub use open_files::fit_to_open_files;
+pub use page::serve_page;
 
 /// Where the server listens; settled at start.
 #[derive(Debug, Clone, Default)]
@@ -81,6 +83,7 @@ pub fn run(
     clock: Clock,
 ) -> io::Result<i32> {
     let listeners = Listeners::bind(options)?;
+    metrics.page.set_ready();
     let hub = Rc::new(Hub::new(limits, metrics));
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let code = runtime.block_on(serve(hub, shard, listeners, clock));

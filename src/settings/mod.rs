@@ -48,6 +48,8 @@ declare::settings! {
         "timeout" => timeout_seconds: u32 = "0", integer(0, INTEGER_MAX), Live;
         /// Connections at once; one more is told so and closed.
         "maxclients" => maxclients: u32 = "10000", integer(1, u32::MAX as i64), Live;
+        /// Port for metrics, on the addresses of bind: /metrics for Prometheus, /health and /ready; 0 opens none.
+        "metrics-port" => metrics_port: u16 = "0", integer(0, 65_535), Fixed;
         /// Event loops; the number is kept, and this version runs one.
         "io-threads" => io_threads: u32 = "1", integer(1, 128), Fixed;
     }

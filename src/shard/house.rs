@@ -16,6 +16,7 @@ use crate::keyspace::{Keyspace, Missing};
 use crate::log::{FrameBuffer, Log, Lsn};
 use crate::metrics::Metrics;
 use crate::resp::{Error, Reply};
+use crate::sched::Scheduler;
 use crate::script::Engine;
 use crate::session::{ClientId, Session};
 use crate::settings::{AppendFsync, Settings};
@@ -149,8 +150,7 @@ impl Host for House {
         &self.metrics
     }
 
-    fn info(&self, keys: &Keyspace, session: &Session, sections: &[String]) -> String {
-        let _ = session;
+    fn info(&self, keys: &Keyspace, jobs: &Scheduler, sections: &[String]) -> String {
         let engine = self.engine.as_deref();
         let store = self.background.store().memory();
         let lua_bytes = engine.map_or(0, Engine::memory_bytes);
@@ -168,7 +168,7 @@ impl Host for House {
             lua_bytes,
             log_is_well: self.log.as_ref().is_some_and(|log| log.failed().is_none()),
         };
-        info::text(&self.settings, &self.metrics, &facts, keys, sections)
+        info::text(&self.settings, &self.metrics, &facts, (keys, jobs), sections)
     }
 
     fn sessions(&self) -> Vec<&Session> {

@@ -9,7 +9,10 @@ use crate::clock::Now;
 use crate::command::REDIS_VERSION;
 use crate::keyspace::Keyspace;
 use crate::metrics::{Metrics, Section};
+use crate::sched::Scheduler;
 use crate::settings::Settings;
+
+use super::figures::JobFigures;
 
 /// What stays the same while the server runs.
 #[derive(Debug, Clone, Default)]
@@ -108,6 +111,7 @@ struct View<'a> {
     metrics: &'a Metrics,
     facts: &'a Facts<'a>,
     keys: &'a Keyspace,
+    jobs: &'a Scheduler,
 }
 
 /// When a section is shown.
@@ -125,7 +129,7 @@ struct Chapter {
     write: fn(&View, &mut Lines),
 }
 
-/// In Redis' order; ours is the last.
+/// In Redis' order; ours are the last.
 const CHAPTERS: &[Chapter] = &[
     Chapter { title: "Server", shown: Shown::Always, write: server },
     Chapter { title: "Clients", shown: Shown::Always, write: clients },
@@ -141,6 +145,11 @@ const CHAPTERS: &[Chapter] = &[
     Chapter { title: "Latencystats", shown: Shown::Asked, write: |_, _| {} },
     Chapter { title: "Cluster", shown: Shown::Always, write: |_, lines| lines.put("cluster_enabled", 0) },
     Chapter { title: "Keyspace", shown: Shown::Always, write: keyspace },
+    Chapter {
+        title: "Jobs",
+        shown: Shown::Asked,
+        write: |view, lines| lines.0 += &JobFigures::of(view.keys, view.jobs).info(),
+    },
     Chapter {
         title: "Millpond",
         shown: Shown::Asked,
@@ -181,8 +190,14 @@ impl Lines {
 }
 
 /// Writes INFO for these sections, in lower case; none for the usual ones. An unknown name gives nothing, as in Redis.
-pub fn text(settings: &Settings, metrics: &Metrics, facts: &Facts, keys: &Keyspace, sections: &[String]) -> String {
-    let view = View { settings, metrics, facts, keys };
+pub fn text(
+    settings: &Settings,
+    metrics: &Metrics,
+    facts: &Facts,
+    (keys, jobs): (&Keyspace, &Scheduler),
+    sections: &[String],
+) -> String {
+    let view = View { settings, metrics, facts, keys, jobs };
     let chapters = CHAPTERS.iter().filter(|chapter| chapter.is_asked_for(sections)).map(|chapter| {
         let mut lines = Lines(format!("# {}\r\n", chapter.title));
         (chapter.write)(&view, &mut lines);
@@ -385,7 +400,7 @@ mod tests {
         keys.begin(1, 3);
         keys.create(b"s", Kind::String).expect("there is room");
         let sections: Vec<String> = sections.iter().map(|section| (*section).to_owned()).collect();
-        text(&Settings::defaults(Profile::Ordinary), &metrics, &facts, &keys, &sections)
+        text(&Settings::defaults(Profile::Ordinary), &metrics, &facts, (&keys, &Scheduler::default()), &sections)
     }
 
     fn titles(text: &str) -> Vec<&str> {

@@ -4,6 +4,7 @@ mod background;
 mod checkpoint;
 mod client;
 pub mod directory;
+mod figures;
 mod house;
 mod indexer;
 pub mod info;
@@ -26,6 +27,7 @@ use rand::rngs::StdRng;
 
 use crate::clock::Now;
 use crate::keyspace::{Keyspace, Missing};
+use crate::log::Lsn;
 use crate::resp::Error;
 use crate::sched::Scheduler;
 use crate::session::Session;
@@ -33,6 +35,9 @@ pub use crate::session::{ClientId, Peer};
 
 use self::checkpoint::Checkpoints;
 use self::house::{House, OnSettings};
+
+/// How often the page of metrics is made anew, while something happens.
+const PAGE_EVERY: Duration = Duration::from_secs(1);
 
 /// What the server hands to a turn.
 #[derive(Debug)]
@@ -122,6 +127,10 @@ pub struct Shard {
     requests_run: u64,
     /// When it began.
     now: Now,
+    /// When the page of metrics is made anew.
+    page_due: Duration,
+    /// The last frame that it tells of.
+    page_lsn: Lsn,
 }
 
 impl Shard {
@@ -171,5 +180,16 @@ impl Shard {
             metrics.log_bytes.set(log.bytes());
             metrics.log_durable_lsn.set(log.durable());
         }
+        if metrics.page.is_wanted() && now.mono >= self.page_due {
+            metrics.page.show(figures::page(&self.keys, &self.jobs));
+            self.page_due = now.mono + PAGE_EVERY;
+            self.page_lsn = self.house.last_lsn;
+        }
+    }
+
+    /// The page tells of everything once nothing happens any more.
+    fn page_wakes_at(&self) -> Option<Duration> {
+        let is_old = self.house.metrics.page.is_wanted() && self.page_lsn != self.house.last_lsn;
+        is_old.then_some(self.page_due)
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use rand::rngs::StdRng;
@@ -112,6 +113,8 @@ impl Shard {
             exit: None,
             requests_run: 0,
             now: clock.now(),
+            page_due: Duration::ZERO,
+            page_lsn: 0,
         };
         shard.jobs.rules = shard.with_context(clock.now(), 0, load_rules);
         shard.with_context(clock.now(), 0, load_work);

@@ -859,7 +859,7 @@ impl Shard {
         let (task, timed) = self.house.sweeper.wakes_at();
         let lease = self.jobs.leases.next_due_ms().map(in_ms);
         let gate = self.jobs.limits.next_wake_ns().map(Duration::from_nanos);
-        let jobs = [rule, lease, gate, task.map(in_ms), timed];
+        let jobs = [rule, lease, gate, task.map(in_ms), timed, self.page_wakes_at()];
         let others = [self.house.waiters.next_deadline(), expiry, held, self.checkpoint_wakes_at(now)];
         others.into_iter().chain(jobs).flatten().min()
     }

@@ -1,6 +1,8 @@
 //! What INFO tells of the running program is true.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 use crate::harness::{self, Client, Server, Value};
 
@@ -106,4 +108,53 @@ fn the_configuration_file_is_named() {
     let server = Server::millpond(&["--config", path]);
     assert_eq!(server.client().info("server")["config_file"], path);
     assert_eq!(Server::millpond(&[]).client().info("server")["config_file"], "");
+}
+
+/// Asks the port for metrics; gives the status and what came.
+fn get(port: u16, path: &str) -> (u16, String) {
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).expect("it is listened on");
+    write!(socket, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("it takes the request");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("it answers in text");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.unwrap_or_else(|| panic!("no status in {head}")), body.to_owned())
+}
+
+#[test]
+fn a_port_shows_metrics_health_and_readiness() {
+    if harness::is_stand_in() {
+        return;
+    }
+    let port = harness::free_port();
+    let server = Server::millpond(&["--metrics-port", &port.to_string()]);
+    let mut client = server.client();
+    client.must(&["LPUSH", "queue:a\"b", r#"{"class":"A","jid":"1","tenant_id":7}"#, r#"{"class":"A","jid":"2"}"#]);
+    client.line("JOB.LIMIT SET one CLASS A CONCURRENCY 1");
+    client.must(&["RPOP", "queue:a\"b"]);
+    client.line("JOB.ADD later x DELAY 1h");
+    assert_eq!(get(port, "/health"), (200, "ok\n".to_owned()));
+    assert_eq!(get(port, "/ready"), (200, "ready\n".to_owned()));
+    assert_eq!(get(port, "/other").0, 404);
+    // The page is made anew once a second, while something happens.
+    let expected = [
+        r#"millpond_queue_jobs{db="0",queue="queue:a\"b"} 1"#,
+        r#"millpond_queue_popped_total{db="0",queue="queue:a\"b"} 1"#,
+        r#"millpond_limit_running{db="0",limit="one"} 1"#,
+        "millpond_jobs_delayed 1",
+        "millpond_jobs_followed 1",
+    ];
+    let mut page = String::new();
+    for _ in 0..2_000 {
+        client.line("PING");
+        page = get(port, "/metrics").1;
+        if expected.iter().all(|line| page.lines().any(|shown| shown == *line)) {
+            let info = client.info("jobs");
+            let told = ["jobs_pending", "jobs_rules", "jobs_limits", "jobs_followed"].map(|name| figure(&info, name));
+            assert_eq!(told, [1.0, 1.0, 1.0, 1.0], "{info:?}");
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    panic!("not on the page: {expected:?}\n{page}");
 }

@@ -19,7 +19,7 @@ pub const COMMANDS: &[Command] = &[
         run: |context, request| {
             let sections: Vec<String> =
                 request[1..].iter().map(|name| String::from_utf8_lossy(name).to_lowercase()).collect();
-            let text = context.host.info(context.keys, context.session, &sections);
+            let text = context.host.info(context.keys, context.jobs, &sections);
             Ok(Reply::Verbatim(text.into()))
         },
         syntax: "[section [section ...]]",
