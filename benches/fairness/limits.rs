@@ -17,6 +17,11 @@ const TURNS: Heading = Heading {
     columns: &["tenants", "jobs", "a job ms", "s", "jobs/s", "of what is possible", "most of one at once"],
 };
 
+const ADAPTIVE: Heading = Heading {
+    title: "An adaptive rate before a target whose capacity changes by 5× every minute; jobs of 100 ms by JOB.RESERVE, ACK and NACK.",
+    columns: &["capacity /s", "used", "in the second half", "failed", "nine tenths used after s"],
+};
+
 const LIMITED: &str = "LimitedJob";
 const RATE: f64 = 100.0;
 /// How far the number of jobs in the time may be from the rate.
@@ -27,6 +32,12 @@ const CHANCE_MS: f64 = 2.0;
 const OTHERS_PER_SECOND: u32 = 200;
 const TENANTS: usize = 40;
 const USED_MIN: f64 = 0.9;
+/// What the target takes a second, in each minute, and how long a job takes.
+const CAPACITIES: [f64; 5] = [100.0, 20.0, 100.0, 20.0, 100.0];
+const CALL: Duration = Duration::from_millis(100);
+const USED_ALL_MIN: f64 = 0.8;
+const FAILED_MAX: f64 = 0.03;
+const FULL_AFTER_S_MAX: f64 = 20.0;
 const CPU_IDLE_MAX: f64 = 0.01;
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
@@ -202,6 +213,128 @@ fn reserve_all(port: u16, jobs: usize, work: Duration) -> (f64, usize) {
         assert!(last_news.elapsed() < SILENCE_MAX, "{done} of {jobs} jobs are done");
     }
     (began.elapsed().as_secs_f64(), most)
+}
+
+// ---- a rate that finds itself -------------------------------------------------------------------------------------------
+
+/// What became of the calls of one minute.
+#[derive(Default, Clone)]
+struct Minute {
+    ok: usize,
+    ok_late: usize,
+    failed: usize,
+    /// By second.
+    each: Vec<usize>,
+}
+
+pub fn adaptive(options: &Options, report: &mut Report) {
+    let server = Server::millpond(&["--appendfsync", "everysec"]);
+    let mut control = server.client();
+    let limit = "JOB.LIMIT SET partner ALL RATE 100 PER 1s ADAPTIVE MIN 1 MAX 1000";
+    assert!(!control.line(limit).is_error());
+    fill(&mut control, 60_000 / options.divisor, |number| 1 + number % TENANTS);
+    let minutes = call(server.port(), options.watched);
+    let length_s = options.watched.as_secs_f64();
+    let (mut used, mut failed, mut calls) = (0.0, 0, 0);
+    let (mut late_min, mut slowest) = (f64::MAX, 0.0_f64);
+    for (minute, capacity) in minutes.iter().zip(CAPACITIES) {
+        let part = minute.ok as f64 / (capacity * length_s);
+        let late = minute.ok_late as f64 / (capacity * length_s / 2.0);
+        let full = minute.each.iter().position(|ok| *ok as f64 >= 0.9 * capacity);
+        let full_s = full.map_or(length_s, |second| second as f64 + 1.0);
+        used += part / CAPACITIES.len() as f64;
+        failed += minute.failed;
+        calls += minute.ok + minute.failed;
+        (late_min, slowest) = (late_min.min(late), slowest.max(full_s));
+        report.row(
+            &ADAPTIVE,
+            vec![
+                format!("{capacity:.0}"),
+                format!("{part:.2}"),
+                format!("{late:.2}"),
+                format!("{:.1} %", 100.0 * minute.failed as f64 / (minute.ok + minute.failed).max(1) as f64),
+                format!("{full_s:.0}"),
+            ],
+        );
+    }
+    let failed = failed as f64 / calls.max(1) as f64;
+    report.claim(
+        "adaptive: used in the second half of each minute",
+        format!("{late_min:.2}"),
+        "≥ 0.9",
+        late_min >= 0.9,
+    );
+    report.claim("adaptive: used over all", format!("{used:.2}"), format!("≥ {USED_ALL_MIN}"), used >= USED_ALL_MIN);
+    report.claim(
+        "adaptive: failed",
+        format!("{:.1} %", failed * 100.0),
+        format!("≤ {:.0} %", FAILED_MAX * 100.0),
+        failed <= FAILED_MAX,
+    );
+    report.claim(
+        "adaptive: back to nine tenths",
+        format!("{slowest:.0} s"),
+        format!("≤ {FULL_AFTER_S_MAX:.0} s"),
+        slowest <= FULL_AFTER_S_MAX,
+    );
+}
+
+/// Lets workers call a target that takes so many calls a second, evenly, with a tenth of a second to spare.
+fn call(port: u16, length: Duration) -> Vec<Minute> {
+    const RESERVE: [&str; 5] = ["JOB.RESERVE", "BLOCK", "1000", "FROM", QUEUE];
+    let mut connections: Vec<Connection> = (0..WORKERS).map(|_| Connection::open(port)).collect();
+    let mut held: Vec<Option<String>> = vec![None; WORKERS];
+    let mut minutes = vec![Minute::default(); CAPACITIES.len()];
+    let (mut tokens, mut filled) = (0.0_f64, Duration::ZERO);
+    let mut calling = BinaryHeap::new();
+    let began = Instant::now();
+    connections.iter_mut().for_each(|worker| worker.send(&RESERVE));
+    loop {
+        let now = began.elapsed();
+        let minute = (now.as_secs_f64() / length.as_secs_f64()) as usize;
+        let Some(capacity) = CAPACITIES.get(minute) else { return minutes };
+        tokens = (tokens + (now - filled).as_secs_f64() * capacity).min(capacity / 10.0);
+        filled = now;
+        while let Some(std::cmp::Reverse((at, worker))) = calling.peek().copied()
+            && at <= now
+        {
+            calling.pop();
+            let worker: usize = worker;
+            let id: String = held[worker].take().expect("who calls has a job");
+            let of = &mut minutes[minute];
+            let in_minute = now.saturating_sub(length * minute as u32);
+            let second = in_minute.as_secs() as usize;
+            of.each.resize(of.each.len().max(second + 1), 0);
+            if tokens >= 1.0 {
+                tokens -= 1.0;
+                of.ok += 1;
+                of.each[second] += 1;
+                of.ok_late += usize::from(in_minute >= length / 2);
+                connections[worker].send(&["JOB.ACK", &id]);
+            } else {
+                of.failed += 1;
+                connections[worker].send(&["JOB.NACK", &id, "DELAY", "1h", "ERROR", "RateLimited", "too many"]);
+            }
+            connections[worker].send(&RESERVE);
+        }
+        let next = calling.peek().map(|std::cmp::Reverse((at, _))| *at);
+        let pause = next.map_or(Duration::from_millis(100), |at: Duration| at.saturating_sub(began.elapsed()));
+        for worker in wait(&connections, pause.min(Duration::from_millis(100))) {
+            for reply in connections[worker].replies() {
+                if !matches!(reply, crate::harness::Value::Array(_)) {
+                    assert!(!reply.is_error(), "{reply:?}");
+                    continue;
+                }
+                match reply.items().first() {
+                    None => connections[worker].send(&RESERVE),
+                    Some(job) => {
+                        held[worker] = Some(job.items()[1].text());
+                        calling.push(std::cmp::Reverse((began.elapsed() + CALL, worker)));
+                    }
+                }
+            }
+        }
+    }
 }
 
 // ---- waiting ------------------------------------------------------------------------------------------------------------

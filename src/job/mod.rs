@@ -39,6 +39,7 @@ mod value;
 pub use self::fields::Field;
 pub use self::matcher::Matcher;
 pub use self::path::{PATH_BYTES_MAX, Path, PathError};
+pub use self::pattern::Pattern;
 pub use self::payload::{DOCUMENT_BYTES_MAX, Job};
 pub use self::predicate::{IDS_MAX, Predicate, PredicateError, WHERE_BYTES_MAX};
 pub use self::queues::{Queues, namespace_of, queue_matches};

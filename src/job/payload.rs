@@ -72,6 +72,12 @@ impl<'a> Job<'a> {
         self.jid().or_else(|| self.active_job()?.id.string()?.decode())
     }
 
+    /// The class of the error by which it has failed, as Sidekiq and Resque write it.
+    pub fn error_class(&self) -> Option<Cow<'a, str>> {
+        let of_sidekiq = self.text(Field::ErrorClass).and_then(|class| class.decode());
+        of_sidekiq.or_else(|| self.fields.whole(self.payload)?.member("exception")?.string()?.decode())
+    }
+
     /// Of a note about a job, such as that of a failure: the job, which stands in it whole or as a string.
     pub fn carried(&self) -> Option<Cow<'a, [u8]>> {
         let payload = self.fields.whole(self.payload)?.member("payload")?;

@@ -19,6 +19,8 @@ const WORK: &[u8] = b":work";
 pub enum Sighting {
     /// A job came (back) to a queue, or to where jobs are scheduled, tried again or failed.
     Came(u64),
+    /// A job has failed: it came to where those are kept that are tried again, or never more. The class of the error, if known.
+    Failed { job: u64, error: Option<Box<str>> },
     /// A job was taken out of a list in which it was worked on.
     Done(u64),
     /// A worker notes under a key that it works on a job …
@@ -83,11 +85,18 @@ impl Sightings {
                 items.iter().take(ITEMS_MAX).for_each(|item| note(Sighting::Came(Job::new(item).identity())));
             }
             (Effect::Push { items, .. }, _) if is_failed(&object.key) => {
-                items.iter().take(ITEMS_MAX).filter_map(|item| told_of(item)).for_each(|job| note(Sighting::Came(job)));
+                for item in items.iter().take(ITEMS_MAX) {
+                    if let Some(job) = told_of(item) {
+                        note(Sighting::Failed { job, error: error_of(item) });
+                    }
+                }
             }
             (Effect::PutScores { pairs, .. }, _) => {
-                let jobs = pairs.iter().take(ITEMS_MAX).filter(|(member, _)| member.starts_with(b"{"));
-                jobs.for_each(|(member, _)| note(Sighting::Came(Job::new(member).identity())));
+                let failed = is_retried(&object.key);
+                for (member, _) in pairs.iter().take(ITEMS_MAX).filter(|(member, _)| member.starts_with(b"{")) {
+                    let job = Job::new(member).identity();
+                    note(if failed { Sighting::Failed { job, error: error_of(member) } } else { Sighting::Came(job) });
+                }
             }
             (Effect::PutFields { pairs, .. }, _) => {
                 if let Some(process) = object.key.strip_suffix(WORK) {
@@ -115,6 +124,17 @@ impl Sightings {
 fn is_failed(key: &[u8]) -> bool {
     let name = key.rsplit(|byte| *byte == b':').next().unwrap_or_default();
     name == b"failed" || name.ends_with(b"_failed")
+}
+
+/// Where Sidekiq keeps what has failed.
+fn is_retried(key: &[u8]) -> bool {
+    let name = key.rsplit(|byte| *byte == b':').next();
+    name.is_some_and(|name| name == b"retry" || name == b"dead")
+}
+
+/// The class of the error that a failed job, or a note about a failure, tells of.
+fn error_of(payload: &[u8]) -> Option<Box<str>> {
+    Job::new(payload).error_class().map(|class| (*class).into())
 }
 
 /// A list of resque-scheduler: `delayed:` and a moment.

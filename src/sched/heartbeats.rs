@@ -128,6 +128,11 @@ impl Heartbeats {
         ended
     }
 
+    /// The jobs that are followed of those popped from a host.
+    pub fn at_host(&self, host: &str) -> impl Iterator<Item = Run> {
+        self.by_host.get(host).into_iter().flatten().copied()
+    }
+
     /// The key of a process is gone; answers the jobs that nobody has any more.
     pub fn gone(&mut self, database: usize, process: &[u8]) -> Vec<Run> {
         let Some(of) = self.processes.remove(&(database, process.into())) else { return Vec::new() };

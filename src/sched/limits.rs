@@ -13,6 +13,7 @@ use compact_str::CompactString;
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::adaptive::{Adaptive, Phase};
 use super::queue_rules::QueueRules;
 use super::rule::Bounds;
 
@@ -24,6 +25,8 @@ pub const NO_KEY: &str = "-";
 const FORGOTTEN_A_JOB: usize = 4;
 /// How long what a rate knows of a key is kept beyond the moment from which it allows all again.
 const KEPT_NS: u64 = 1_000_000_000;
+/// The same of one whose rate finds itself.
+const KEPT_ADAPTIVE_NS: u64 = 600_000_000_000;
 /// What a gate costs in the maps.
 const GATE_BYTES: usize = 160;
 
@@ -75,6 +78,8 @@ pub struct State {
     wakes_ns: u64,
     /// Somebody waited when it opened.
     awaited: bool,
+    /// How the rate has found itself so far.
+    adaptive: Option<Box<Adaptive>>,
     /// Queues with jobs that wait.
     waiting: SmallVec<[u32; 1]>,
 }
@@ -110,10 +115,9 @@ impl Limits {
             return if self.gates < KEYS_MAX { bounds.most() } else { 0 };
         };
         let by_count = bounds.concurrency.map_or(u32::MAX, |most| most.saturating_sub(state.running));
-        let by_rate = bounds.rate.as_ref().map_or(u32::MAX, |rate| {
+        let by_rate = state.pace(bounds, now_ns).map_or(u32::MAX, |Pace { between_ns, burst_ns }| {
             let ahead = state.arrival_ns.saturating_sub(now_ns);
-            u32::try_from((rate.burst_ns() + rate.between_ns()).saturating_sub(ahead) / rate.between_ns())
-                .unwrap_or(u32::MAX)
+            u32::try_from((burst_ns + between_ns).saturating_sub(ahead) / between_ns).unwrap_or(u32::MAX)
         });
         by_count.min(by_rate)
     }
@@ -132,15 +136,58 @@ impl Limits {
         if bounds.concurrency.is_some() {
             state.running += 1;
         }
-        if let Some(rate) = &bounds.rate {
+        if let (Some(rate), Some(_)) = (&bounds.rate, &bounds.adaptive) {
+            state.adaptive.get_or_insert_with(|| Box::new(Adaptive::new(rate.jobs as f64, now_ns))).began(1.0, now_ns);
+        }
+        if let Some(Pace { between_ns, .. }) = state.pace(bounds, now_ns) {
+            let kept_ns = state.kept_ns();
             let old = state.arrival_ns;
             // A job that has waited counts from when it might have begun, as long as that is not more than one job ago: what
             // timers and workers take to notice is not lost to the rate.
-            let late_ns = if std::mem::take(&mut state.awaited) { rate.between_ns() } else { 0 };
-            state.arrival_ns = old.max(now_ns.saturating_sub(late_ns)) + rate.between_ns();
+            let late_ns = if std::mem::take(&mut state.awaited) { between_ns } else { 0 };
+            state.arrival_ns = old.max(now_ns.saturating_sub(late_ns)) + between_ns;
             let new = state.arrival_ns;
-            self.idle.remove(&(old + KEPT_NS, gate));
-            self.idle.insert((new + KEPT_NS, gate));
+            self.idle.remove(&(old + kept_ns, gate));
+            self.idle.insert((new + kept_ns, gate));
+        }
+    }
+
+    /// Notes that a job has ended well, or that its worker lives.
+    pub fn hears(&mut self, gate: Gate, now_ns: u64) {
+        let state = self.limits.get_mut(&gate.limit).and_then(|of| of.get_mut(&gate.key));
+        if let Some(adaptive) = state.and_then(|state| state.adaptive.as_mut()) {
+            adaptive.hears(now_ns);
+        }
+    }
+
+    /// Notes that jobs have failed, by an error of some class if that is known.
+    pub fn failed(&mut self, gate: Gate, bounds: &Bounds, jobs: u64, class: Option<&str>, now_ns: u64) {
+        let Some(span) = &bounds.adaptive else { return };
+        let counts = span.on.is_empty()
+            || class.is_none_or(|class| span.on.iter().any(|pattern| pattern.matches(class.as_bytes())));
+        if !counts {
+            return self.hears(gate, now_ns);
+        }
+        let state = self.limits.get_mut(&gate.limit).and_then(|of| of.get_mut(&gate.key));
+        if let Some(adaptive) = state.and_then(|state| state.adaptive.as_mut()) {
+            adaptive.failed(jobs as f64, span.min as f64, span.max as f64, now_ns);
+        }
+    }
+
+    /// Notes what somebody tells of jobs, or of calls that no job of ours has made.
+    pub fn feedback(&mut self, charge: &Charge, bounds: &Bounds, ok: u64, failed: u64, now_ns: u64) {
+        let Some(rate) = bounds.rate.as_ref().filter(|_| bounds.adaptive.is_some()) else { return };
+        let state = self.state_mut(charge.gate);
+        if state.key.is_empty() {
+            state.key = charge.key.clone();
+        }
+        let adaptive = state.adaptive.get_or_insert_with(|| Box::new(Adaptive::new(rate.jobs as f64, now_ns)));
+        adaptive.began((ok + failed) as f64, now_ns);
+        adaptive.hears(now_ns);
+        let (idle_ns, gate) = (state.arrival_ns + state.kept_ns(), charge.gate);
+        self.idle.insert((idle_ns, gate));
+        if failed > 0 {
+            self.failed(gate, bounds, failed, None, now_ns);
         }
     }
 
@@ -184,7 +231,9 @@ impl Limits {
         let by_count = bounds.concurrency.is_some_and(|most| state.running >= most);
         let opens_ns = match &bounds.rate {
             _ if is_crowded => first_idle,
-            Some(rate) if !by_count => Some(state.arrival_ns.saturating_sub(rate.burst_ns())),
+            Some(_) if !by_count => {
+                state.pace(bounds, now_ns).map(|pace| state.arrival_ns.saturating_sub(pace.burst_ns))
+            }
             _ => None,
         };
         if let Some(opens_ns) = opens_ns {
@@ -257,13 +306,13 @@ impl Limits {
 
     /// Forgets a gate of which nothing is known that matters.
     fn drop_if_idle(&mut self, gate: Gate, now_ns: u64) {
-        let is_free = |state: &State| state.arrival_ns == 0 || state.arrival_ns + KEPT_NS <= now_ns;
+        let is_free = |state: &State| state.arrival_ns == 0 || state.arrival_ns + state.kept_ns() <= now_ns;
         let is_idle = |state: &State| state.running == 0 && state.waiting.is_empty() && is_free(state);
         if self.state(gate).is_some_and(is_idle)
             && let Some(state) = self.limits.get_mut(&gate.limit).and_then(|of| of.remove(&gate.key))
         {
             self.gates -= 1;
-            self.idle.remove(&(state.arrival_ns + KEPT_NS, gate));
+            self.idle.remove(&(state.arrival_ns + state.kept_ns(), gate));
         }
     }
 
@@ -296,7 +345,49 @@ impl Limits {
     }
 }
 
+/// How a rate is kept: the time between two jobs, and how far one may be ahead of its time.
+struct Pace {
+    between_ns: u64,
+    burst_ns: u64,
+}
+
 impl State {
+    fn pace(&self, bounds: &Bounds, now_ns: u64) -> Option<Pace> {
+        let rate = bounds.rate.as_ref()?;
+        let between_ns = match self.enforced(bounds, now_ns) {
+            Some(jobs) => ((rate.per_ms as f64 * 1e6 / jobs) as u64).max(1),
+            None => rate.between_ns(),
+        };
+        Some(Pace { between_ns, burst_ns: between_ns * u64::from(rate.burst - 1) })
+    }
+
+    /// The rate that has found itself, in jobs in the time of the limit.
+    pub fn enforced(&self, bounds: &Bounds, now_ns: u64) -> Option<f64> {
+        let (span, adaptive) = (bounds.adaptive.as_ref()?, self.adaptive.as_ref()?);
+        Some(adaptive.rate(span.min as f64, span.max as f64, now_ns))
+    }
+
+    /// What such a rate does at the moment.
+    pub fn phase(&self, bounds: &Bounds, now_ns: u64) -> Option<Phase> {
+        let (span, adaptive) = (bounds.adaptive.as_ref()?, self.adaptive.as_ref()?);
+        Some(adaptive.phase(span.min as f64, span.max as f64, now_ns))
+    }
+
+    /// The time between two jobs.
+    pub fn between_ns(&self, bounds: &Bounds, now_ns: u64) -> Option<u64> {
+        self.pace(bounds, now_ns).map(|pace| pace.between_ns)
+    }
+
+    /// When it lets the next job through.
+    pub fn opens_in_ns(&self, bounds: &Bounds, now_ns: u64) -> Option<u64> {
+        let pace = self.pace(bounds, now_ns)?;
+        Some(self.ahead_ns(now_ns).saturating_sub(pace.burst_ns))
+    }
+
+    fn kept_ns(&self) -> u64 {
+        if self.adaptive.is_some() { KEPT_ADAPTIVE_NS } else { KEPT_NS }
+    }
+
     /// How far the theoretical arrival time is ahead.
     pub fn ahead_ns(&self, now_ns: u64) -> u64 {
         self.arrival_ns.saturating_sub(now_ns)
@@ -311,7 +402,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn rate(jobs: u64, burst: u32) -> Bounds {
-        Bounds { rate: Some(Rate { jobs, per_ms: 1000, burst }), concurrency: None }
+        Bounds { rate: Some(Rate { jobs, per_ms: 1000, burst }), concurrency: None, adaptive: None }
     }
 
     fn charge(key: &str) -> Charge {
@@ -339,7 +430,7 @@ mod tests {
     #[test]
     fn a_slot_is_free_when_its_job_has_ended_and_who_waits_is_told_once() {
         let (mut limits, charge) = (Limits::default(), charge("a"));
-        let bounds = Bounds { rate: None, concurrency: Some(2) };
+        let bounds = Bounds { rate: None, concurrency: Some(2), adaptive: None };
         limits.begin(&charge, &bounds, 0);
         limits.begin(&charge, &bounds, 0);
         assert_eq!(limits.room(charge.gate, &bounds, 0), 0);

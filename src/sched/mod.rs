@@ -10,6 +10,7 @@
 //!
 //! A queue that tenants share has [`Lanes`] instead, which say whose job is next and where it stands.
 
+mod adaptive;
 mod heartbeats;
 mod lanes;
 mod leases;
@@ -24,12 +25,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::work::{Until, Work};
+pub use adaptive::Phase;
 pub use heartbeats::Heartbeats;
 pub use lanes::{Gates, LANE_JOBS_MAX, LaneState, Lanes, NO_TENANT, Whose};
 pub use leases::{HeldBy, Lease, Leases, Returned};
 pub use limits::{Charge, Gate, Limits, NO_KEY};
 pub use queue_rules::{Besides, PAUSED_BY_SET, QueueRules, Taking, Verdict};
-pub use rule::{Action, Blackhole, Bounds, By, Fair, Kind, Limit, Made, Rate, Rule, Scope, Sharing, Weight};
+pub use rule::{Action, Blackhole, Bounds, By, Fair, Kind, Limit, Made, Rate, Rule, Scope, Sharing, Span, Weight};
 pub use rules::Rules;
 
 /// Ordinals at an end of a queue, both included, of which none may be handed out; `inner` is the one deepest inside.
@@ -167,10 +169,10 @@ impl Scheduler {
         self.queues.get_mut(id as usize)
     }
 
-    /// The lanes of a queue, and how limits stand.
-    pub fn shared_and_limits(&mut self, id: u32) -> Option<(&mut Shared, &mut Limits)> {
+    /// The lanes of a queue, how limits stand, and what is known of jobs that were leased.
+    pub fn of_lanes(&mut self, id: u32) -> Option<(&mut Shared, &mut Limits, &Leases)> {
         let shared = self.queues.get_mut(id as usize)?.shared.as_mut()?;
-        Some((shared, &mut self.limits))
+        Some((shared, &mut self.limits, &self.leases))
     }
 
     /// Asks the sweeper to find the first job at a side that may be handed out.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::job::{Job, Path, Predicate};
+use crate::job::{Job, Path, Pattern, Predicate};
 
 /// What a rule is about. Names are unique within a kind and a database.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +42,17 @@ pub struct Bounds {
     pub rate: Option<Rate>,
     /// Jobs that run at a time.
     pub concurrency: Option<u32>,
+    /// The rate finds itself. Only where there is one.
+    pub adaptive: Option<Span>,
+}
+
+/// Between what a rate finds itself, in jobs in its time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Span {
+    pub min: u64,
+    pub max: u64,
+    /// Failures of these classes count; of none, all do.
+    pub on: Vec<Pattern>,
 }
 
 /// So many jobs in so long, and so many at once.
@@ -56,7 +67,12 @@ pub struct Rate {
 impl Bounds {
     /// What holds for a job that comes back.
     pub fn without_rate(&self) -> Bounds {
-        Bounds { rate: None, ..*self }
+        Bounds { rate: None, concurrency: self.concurrency, adaptive: None }
+    }
+
+    /// Jobs have to be followed until they end.
+    pub fn follows(&self) -> bool {
+        self.concurrency.is_some() || self.adaptive.is_some()
     }
 
     /// Jobs that may begin where none has yet.
@@ -70,11 +86,6 @@ impl Rate {
     /// The time between two jobs.
     pub fn between_ns(&self) -> u64 {
         (self.per_ms * 1_000_000 / self.jobs).max(1)
-    }
-
-    /// How far a job may be ahead of its time.
-    pub fn burst_ns(&self) -> u64 {
-        self.between_ns() * u64::from(self.burst - 1)
     }
 }
 

@@ -30,9 +30,15 @@ impl Charges {
         };
         let now_ms = context.keys.now_ms();
         let start = context.jobs.state(id).and_then(|state| state.shared.as_ref()).map_or(0, |of| of.lanes.start());
-        let of_job = |(ordinal, item): &(u64, Bytes)| OfJob {
-            charges: rules.charges(&Job::new(item), now_ms).collect(),
-            comes_back: share::place_of(side, *ordinal) < start,
+        let (database, leases) = (context.keys.selected(), &context.jobs.leases);
+        let of_job = |(ordinal, item): &(u64, Bytes)| {
+            let job = Job::new(item);
+            let is_back = share::place_of(side, *ordinal) < start;
+            OfJob {
+                charges: rules.charges(&job, now_ms).collect(),
+                // What comes back from a lease was tried, and counts again.
+                comes_back: is_back && leases.returned(database, job.identity()).is_none(),
+            }
         };
         let key = context.keys.object(slot).key.to_vec();
         Charges { jobs: items.iter().map(of_job).collect(), key }
@@ -49,6 +55,7 @@ impl Charges {
                 let Some(bounds) = rules.iter().find_map(|rule| rule.bounds_of(charge.gate.limit)) else {
                     return false;
                 };
+                let follows = bounds.follows();
                 let without_rate;
                 let bounds = match comes_back {
                     true => {
@@ -58,7 +65,7 @@ impl Charges {
                     false => bounds,
                 };
                 context.jobs.limits.begin(charge, bounds, now_ns);
-                bounds.concurrency.is_some()
+                follows
             });
             counted.push(charges);
         }

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 
 use crate::resp::{Error, Reply};
-use crate::sched::{Bounds, By, Gate, Kind, Limit, Rule};
+use crate::sched::{Bounds, By, Charge, Gate, Kind, Limit, Phase, Rule};
 
 use super::registry::{self, Change, maker};
 use super::rules::described;
 use super::{CHANGE, READ, SINCE, container, help_of, known, map, number, text, text_of, words};
-use crate::command::argument::not_negative;
+use crate::command::argument::{is, not_negative};
 use crate::command::{Command, Context, Flag, Group, Keys, Outcome};
 
 const KIND: &str = "limit";
@@ -16,6 +16,8 @@ const KIND: &str = "limit";
 const KEYS_SHOWN: usize = 20;
 /// Keys that GET looks at for that.
 const KEYS_LOOKED_AT: usize = 100_000;
+/// Calls that one FEEDBACK tells of, at the most.
+const FEEDBACK_MAX: u64 = 1_000_000;
 
 pub const COMMANDS: &[Command] = &[
     container(
@@ -28,7 +30,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "job.limit|set",
         run: set,
-        syntax: "name predicate [BY <class | tenant | path>] [RATE jobs PER duration [BURST jobs]] [CONCURRENCY jobs] [EXPIRE duration] [COMMENT text] [REPLACE]",
+        syntax: "name predicate [BY <class | tenant | path>] [RATE jobs PER duration [BURST jobs]] [ADAPTIVE MIN jobs MAX jobs [ON error-class ...]] [CONCURRENCY jobs] [EXPIRE duration] [COMMENT text] [REPLACE]",
         summary: "Limits how often matching jobs begin (GCRA), how many of them run at a time, or both. Others go past them.",
         since: SINCE,
         group: Group::Job,
@@ -39,6 +41,8 @@ pub const COMMANDS: &[Command] = &[
             "JOB.LIMIT SET partner CLASS SyncJob RATE 100 PER 1s",
             "JOB.LIMIT SET partner CLASS SyncJob RATE 100 PER 1s",
             "JOB.LIMIT SET shop CLASS Import* BY tenant CONCURRENCY 1",
+            "JOB.LIMIT SET finds CLASS FindJob RATE 50 PER 1s ADAPTIVE MIN 1 MAX 500 ON Timeout* RateLimited",
+            "JOB.LIMIT SET none CLASS SyncJob RATE 50 PER 1s ADAPTIVE MIN 100 MAX 500",
             "JOB.LIMIT SET none CLASS SyncJob",
             "JOB.LIMIT SET none CLASS SyncJob RATE x PER 1s",
         ],
@@ -91,6 +95,18 @@ pub const COMMANDS: &[Command] = &[
         keys: Keys::None,
         examples: &["JOB.LIMIT TAKE none a"],
     },
+    Command {
+        name: "job.limit|feedback",
+        run: feedback,
+        syntax: "name key <ok | failed> count [<ok | failed> count]",
+        summary: "Tells an adaptive limit how calls went that the server has not seen. A limit without keys ignores the key.",
+        since: SINCE,
+        group: Group::Job,
+        complexity: "O(1)",
+        flags: &[Flag::Fast],
+        keys: Keys::None,
+        examples: &["JOB.LIMIT FEEDBACK none a ok 10 failed 1"],
+    },
     help_of("job.limit|help", SINCE, Group::Job, &["JOB.LIMIT HELP"]),
 ];
 
@@ -120,32 +136,40 @@ fn get(context: &mut Context, request: &[Bytes]) -> Outcome {
     let (rule, limit) = found(context, &request[2])?;
     let now_ns = context.now.mono.as_nanos() as u64;
     let limits = &context.jobs.limits;
-    let shown = |key: Reply, running: u32, ahead_ns: u64, room: u32| {
-        let opens_ms =
-            limit.bounds.rate.as_ref().map(|rate| ahead_ns.saturating_sub(rate.burst_ns()).div_ceil(1_000_000));
+    let bounds = &limit.bounds;
+    let shown = |key: Reply, gate: Gate| {
+        let state = limits.get(gate);
+        let running = state.map_or(0, |state| state.running);
+        let enforced = state.and_then(|state| state.enforced(bounds, now_ns));
+        let opens_ns = state.and_then(|state| state.opens_in_ns(bounds, now_ns));
+        let phase = state.and_then(|state| state.phase(bounds, now_ns)).map(|phase| match phase {
+            Phase::Open => "open",
+            Phase::BackingOff => "backing off",
+            Phase::Probing => "probing",
+            Phase::Deaf => "hears nothing",
+        });
         map(vec![
             ("key", key),
-            ("running", if limit.bounds.concurrency.is_some() { number(u64::from(running)) } else { Reply::Null }),
-            ("may_begin", number(u64::from(room))),
-            ("opens_in_ms", known(opens_ms)),
+            ("running", if bounds.concurrency.is_some() { number(u64::from(running)) } else { Reply::Null }),
+            ("may_begin", number(u64::from(limits.room(gate, bounds, now_ns)))),
+            ("opens_in_ms", known(opens_ns.map(|ns| ns.div_ceil(1_000_000)))),
+            ("enforced", enforced.map_or(Reply::Null, |rate| Reply::Double((rate * 100.0).round() / 100.0))),
+            ("state", phase.map_or(Reply::Null, text)),
         ])
     };
     let mut keys = Vec::new();
     if let Some(key) = request.get(3) {
-        let gate = gate_of(&rule, &limit, &text_of(key));
-        let (running, ahead_ns) = limits.get(gate).map_or((0, 0), |state| (state.running, state.ahead_ns(now_ns)));
-        keys.push(shown(text(key), running, ahead_ns, limits.room(gate, &limit.bounds, now_ns)));
+        keys.push(shown(text(key), gate_of(&rule, &limit, &text_of(key))));
     } else {
         let states = limits.of(rule.number).take(KEYS_LOOKED_AT);
         let mut states: Vec<_> = states.map(|state| (state.running, state.ahead_ns(now_ns), &state.key)).collect();
         states.sort_unstable_by(|one, other| other.cmp(one));
-        for (running, ahead_ns, key) in states.into_iter().take(KEYS_SHOWN) {
-            let room = limits.room(gate_of(&rule, &limit, key), &limit.bounds, now_ns);
-            let key = if limit.by.is_some() { text(key.as_str()) } else { Reply::Null };
-            keys.push(shown(key, running, ahead_ns, room));
+        for (_, _, key) in states.into_iter().take(KEYS_SHOWN) {
+            let name = if limit.by.is_some() { text(key.as_str()) } else { Reply::Null };
+            keys.push(shown(name, gate_of(&rule, &limit, key)));
         }
     }
-    let Bounds { rate, concurrency } = &limit.bounds;
+    let Bounds { rate, concurrency, adaptive } = bounds;
     Ok(map(vec![
         ("name", text(&rule.name)),
         ("rule", text(words::line(&rule, context.keys.now_ms()))),
@@ -162,6 +186,8 @@ fn get(context: &mut Context, request: &[Bytes]) -> Outcome {
         ("per_ms", rate.as_ref().map_or(Reply::Null, |rate| number(rate.per_ms))),
         ("burst", rate.as_ref().map_or(Reply::Null, |rate| number(u64::from(rate.burst)))),
         ("concurrency", concurrency.map_or(Reply::Null, |jobs| number(u64::from(jobs)))),
+        ("min", adaptive.as_ref().map_or(Reply::Null, |span| number(span.min))),
+        ("max", adaptive.as_ref().map_or(Reply::Null, |span| number(span.max))),
         ("keys", Reply::Array(keys)),
     ]))
 }
@@ -190,15 +216,16 @@ fn take(context: &mut Context, request: &[Bytes]) -> Outcome {
     let count = request.get(4).map_or(Ok(1), |count| not_negative(count))?;
     let now_ns = context.now.mono.as_nanos() as u64;
     let gate = gate_of(&rule, &limit, &text_of(&request[3]));
-    let bounds = Bounds { rate: Some(rate.clone()), concurrency: None };
+    let bounds = Bounds { concurrency: None, ..limit.bounds.clone() };
     let taken = context.jobs.limits.take(gate, &text_of(&request[3]), &bounds, count, now_ns);
     let (room, ahead_ns) = (
         context.jobs.limits.room(gate, &bounds, now_ns),
         context.jobs.limits.get(gate).map_or(0, |state| state.ahead_ns(now_ns)),
     );
     let seconds = |ns: u64| Reply::Integer(ns.div_ceil(1_000_000_000) as i64);
-    let retry_ns =
-        (ahead_ns + count.saturating_mul(rate.between_ns())).saturating_sub(rate.burst_ns() + rate.between_ns());
+    let state = context.jobs.limits.get(gate);
+    let between_ns = state.and_then(|state| state.between_ns(&bounds, now_ns)).unwrap_or(rate.between_ns());
+    let retry_ns = (ahead_ns + count.saturating_mul(between_ns)).saturating_sub(between_ns * u64::from(rate.burst));
     Ok(Reply::Array(vec![
         Reply::flag(!taken),
         number(u64::from(rate.burst)),
@@ -206,6 +233,30 @@ fn take(context: &mut Context, request: &[Bytes]) -> Outcome {
         if taken || count > u64::from(rate.burst) { Reply::Integer(-1) } else { seconds(retry_ns) },
         seconds(ahead_ns),
     ]))
+}
+
+fn feedback(context: &mut Context, request: &[Bytes]) -> Outcome {
+    let (rule, limit) = found(context, &request[2])?;
+    if limit.bounds.adaptive.is_none() {
+        return Err(Error::new(format!("ERR limit '{}' is not ADAPTIVE, and takes no feedback", rule.name)).into());
+    }
+    let (mut ok, mut failed) = (0, 0);
+    for pair in request[4..].chunks(2) {
+        match pair {
+            [word, count] if is(word, "ok") => ok = not_negative(count)?.min(FEEDBACK_MAX),
+            [word, count] if is(word, "failed") => failed = not_negative(count)?.min(FEEDBACK_MAX),
+            _ => {
+                return Err(
+                    Error::constant("ERR FEEDBACK takes a name, a key, and ok count, failed count or both").into()
+                );
+            }
+        }
+    }
+    let key = text_of(&request[3]);
+    let charge = Charge { gate: gate_of(&rule, &limit, &key), key: key.into() };
+    let now_ns = context.now.mono.as_nanos() as u64;
+    context.jobs.limits.feedback(&charge, &limit.bounds, ok, failed, now_ns);
+    Ok(Reply::Ok)
 }
 
 #[cfg(test)]
@@ -375,5 +426,78 @@ mod tests {
         bench.run("JOB.LIMIT SET slots CLASS Sync CONCURRENCY 1");
         let refused = bench.run("JOB.LIMIT TAKE slots a");
         assert!(matches!(&refused, Reply::Error(error) if error.line().starts_with("ERR limit 'slots' has no RATE")));
+    }
+
+    /// What an adaptive limit allows now.
+    fn enforced(bench: &mut Bench) -> f64 {
+        let reply = bench.run("JOB.LIMIT GET l");
+        match field(&elements(&field(&reply, "keys"))[0], "enforced") {
+            Reply::Double(rate) => rate,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_adaptive_rate_is_cut_by_failures_wherever_they_are_told_and_grows_while_jobs_are_heard_of() {
+        let mut bench = bench(10_000);
+        fill(&mut bench, "Sync", "a", 400);
+        bench.run("JOB.LIMIT SET l CLASS Sync RATE 100 PER 1s ADAPTIVE MIN 10 MAX 400 ON Timeout* Net::*");
+        let pop = |bench: &mut Bench| {
+            bench.pass_ms(600);
+            let Reply::Bulk(job) = bench.send("RPOP queue:q") else { panic!("the rate lets one through") };
+            String::from_utf8_lossy(&job).into_owned()
+        };
+        let job = pop(&mut bench);
+        assert_eq!(enforced(&mut bench), 100.0);
+        let failed = job.replace('}', r#","error_class":"ArgumentError","retry_count":0}"#);
+        bench.run(&format!("ZADD retry 1 '{failed}'"));
+        assert!(enforced(&mut bench) >= 100.0, "such errors say nothing of the target");
+        let mut last = enforced(&mut bench);
+        for (number, told) in ["retry", "nack", "feedback"].into_iter().enumerate() {
+            match told {
+                "retry" => {
+                    let failed = pop(&mut bench).replace('}', r#","error_class":"Net::ReadTimeout","retry_count":0}"#);
+                    bench.run(&format!("ZADD retry 1 '{failed}'"));
+                }
+                "nack" => {
+                    bench.pass_ms(600);
+                    let reply = bench.run("JOB.RESERVE FROM q");
+                    let [Reply::Array(job)] = elements(&reply) else { panic!("{reply:?}") };
+                    let Reply::Bulk(id) = &job[1] else { panic!("{job:?}") };
+                    bench.run(&format!("JOB.NACK {} ERROR TimeoutError slow", String::from_utf8_lossy(id)));
+                }
+                _ => {
+                    bench.pass_ms(600);
+                    assert_eq!(bench.run("JOB.LIMIT FEEDBACK l - ok 1 failed 9"), Reply::Ok);
+                }
+            }
+            let now = enforced(&mut bench);
+            assert!(now < last && now > 10.0, "{number} {told}: {now} after {last}");
+            last = now;
+        }
+        for _ in 0..60 {
+            pop(&mut bench);
+            bench.run("JOB.LIMIT FEEDBACK l - ok 1");
+        }
+        assert_eq!(enforced(&mut bench), 400.0);
+        let reply = bench.run("JOB.LIMIT GET l");
+        assert_eq!(field(&elements(&field(&reply, "keys"))[0], "state"), text("open"));
+        let dump = bench.run("JOB.CONFIG DUMP");
+        assert!(format!("{dump:?}").contains("ADAPTIVE MIN 10 MAX 400 ON Timeout* Net::*"), "{dump:?}");
+    }
+
+    #[test]
+    fn a_slot_goes_to_another_where_the_job_that_it_was_for_is_gone() {
+        let mut bench = bench(1000);
+        for (class, tenant) in [("Sync", "r"), ("Sync", "a"), ("Sync", "b"), ("Sync", "c")] {
+            fill(&mut bench, class, tenant, 1);
+        }
+        bench.run("JOB.SHUFFLE q");
+        bench.run("JOB.LIMIT SET l CLASS Sync CONCURRENCY 1");
+        assert_eq!(drain(&mut bench), ["Syncr0"]);
+        bench.run("JOB.BLACKHOLE ADD imp JID Synca0");
+        bench.run(&format!("LREM queue:q 1 '{}'", job("Sync", "b", 0)));
+        bench.run("JOB.ACK Syncr0");
+        assert_eq!(drain(&mut bench), ["Syncc0"]);
     }
 }

@@ -92,13 +92,15 @@ pub fn pick(
     make_lanes(context, slot, id, side, rules);
     account(context.keys, context.jobs, id);
     let list = context.keys.list(slot);
-    let (shared, limits) = context.jobs.shared_and_limits(id).expect("they were just made");
+    let database = context.keys.object(slot).database;
+    let (shared, limits, leases) = context.jobs.of_lanes(id).expect("they were just made");
     let memory_max = context.keys.memory.lanes_bytes_max(shared.lanes.memory_bytes());
     let mut search = Search {
         list,
         lanes: &mut shared.lanes,
         side,
         rules,
+        has_failed: &|job| leases.returned(database, job.identity()).is_some(),
         gates: Gatekeeper {
             limits,
             rules,
@@ -166,6 +168,8 @@ struct Search<'a> {
     lanes: &'a mut Lanes,
     side: Side,
     rules: &'a QueueRules,
+    /// Tells whether a job has come back from a lease. It was tried, so that it counts for a rate again.
+    has_failed: &'a dyn Fn(&Job) -> bool,
     gates: Gatekeeper<'a>,
     now_ms: u64,
     /// Jobs that may still be passed over; those that are handed out are as few as are wanted.
@@ -232,7 +236,7 @@ impl Search<'_> {
         }
     }
 
-    /// A lane that a gate had let through has met another one that is closed.
+    /// A lane that a gate may have let through has met another one that is closed, or has no job any more.
     fn let_another_through(&mut self, gate: Gate, now: bool) {
         if self.gates.closed(&[gate], false).is_some() {
             return;
@@ -261,8 +265,10 @@ impl Search<'_> {
                 {
                     return;
                 }
-                let gates = self.rules.gates(&Job::new(item), self.now_ms);
-                if self.may_go(item) && self.gates.closed(&gates, true).is_none() {
+                let job = Job::new(item);
+                let gates = self.rules.gates(&job, self.now_ms);
+                let comes_back = !gates.is_empty() && !(self.has_failed)(&job);
+                if self.may_go(item) && self.gates.closed(&gates, comes_back).is_none() {
                     self.gates.pass(&gates);
                     self.items.push((ordinal, Bytes::copy_from_slice(item)));
                 } else {
@@ -370,9 +376,14 @@ impl Search<'_> {
                 self.look_ahead();
                 return;
             }
+            let gates: Gates = self.lanes.gates(lane).into();
             let Some(item) = self.list.item(ordinal) else {
                 (gone, gone_of_lane) = (gone + 1, gone_of_lane + 1);
                 let is_last = self.lanes.drop_oldest(lane);
+                if is_last {
+                    parked += 1;
+                    gates.iter().for_each(|gate| self.let_another_through(*gate, parked < PARKED_A_POP));
+                }
                 if gone_of_lane == GONE_A_LANE && !is_last {
                     self.lanes.yield_turn();
                     gone_of_lane = 0;
@@ -386,7 +397,10 @@ impl Search<'_> {
                 gone_of_lane = 0;
             } else {
                 self.left -= 1;
-                self.lanes.drop_oldest(lane);
+                if self.lanes.drop_oldest(lane) {
+                    parked += 1;
+                    gates.iter().for_each(|gate| self.let_another_through(*gate, parked < PARKED_A_POP));
+                }
             }
         }
     }

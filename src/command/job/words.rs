@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::job::{Path, Predicate, format_duration, parse_duration_ms};
+use crate::job::{Path, Pattern, Predicate, format_duration, parse_duration_ms};
 use crate::resp::{Error, parse_double};
-use crate::sched::{Action, Blackhole, Bounds, By, Fair, Kind, Limit, Made, Rate, Rule, Scope, Sharing, Weight};
+use crate::sched::{Action, Blackhole, Bounds, By, Fair, Kind, Limit, Made, Rate, Rule, Scope, Sharing, Span, Weight};
 
 use crate::command::argument::is;
 
@@ -40,6 +40,8 @@ pub const OPTIONS: &[&str] = &[
 const RATE_MAX: u64 = 10_000_000;
 const PER_MAX_MS: u64 = 366 * 24 * 60 * 60 * 1000;
 const BURST_MAX: u32 = 1_000_000;
+/// Classes of errors that an adaptive rate goes by.
+const ERRORS_MAX: usize = 16;
 
 /// What a command that makes a rule says beside the rule.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -93,10 +95,15 @@ fn blackhole(name: &Bytes, words: &[Bytes], made: Made) -> Result<(Rule, Manner)
 fn limit(name: &Bytes, words: &[Bytes], made: Made) -> Result<(Rule, Manner), Error> {
     let name = checked_name(name)?;
     let mut draft = Draft::default();
-    let predicate = draft.read(words, made.at_ms, &["BY", "RATE", "CONCURRENCY"])?;
-    let bounds = Bounds { rate: draft.rate.take(), concurrency: draft.concurrency };
+    let predicate = draft.read(words, made.at_ms, &["BY", "RATE", "CONCURRENCY", "ADAPTIVE"])?;
+    let bounds = Bounds { rate: draft.rate.take(), concurrency: draft.concurrency, adaptive: draft.adaptive.take() };
     if bounds.rate.is_none() && bounds.concurrency.is_none() {
         return Err(Error::constant("ERR a limit needs RATE n PER duration, CONCURRENCY n or both"));
+    }
+    if let Some(Span { min, max, .. }) = &bounds.adaptive
+        && !bounds.rate.as_ref().is_some_and(|rate| (*min..=*max).contains(&rate.jobs))
+    {
+        return Err(Error::constant("ERR ADAPTIVE needs a RATE to begin with, between its MIN and MAX"));
     }
     let limit = Limit { predicate, by: draft.by.take(), bounds };
     draft.finish(name, Kind::Limit(limit), made)
@@ -248,6 +255,13 @@ pub fn of(rule: &Rule) -> Vec<String> {
             if let Some(Rate { jobs, per_ms, burst }) = &limit.bounds.rate {
                 say(&["RATE", &jobs.to_string(), "PER", &format_duration(*per_ms), "BURST", &burst.to_string()]);
             }
+            if let Some(Span { min, max, on }) = &limit.bounds.adaptive {
+                say(&["ADAPTIVE", "MIN", &min.to_string(), "MAX", &max.to_string()]);
+                if !on.is_empty() {
+                    say(&["ON"]);
+                    on.iter().for_each(|pattern| say(&[pattern.text()]));
+                }
+            }
             if let Some(jobs) = limit.bounds.concurrency {
                 say(&["CONCURRENCY", &jobs.to_string()]);
             }
@@ -305,6 +319,7 @@ struct Draft {
     by: Option<By>,
     rate: Option<Rate>,
     concurrency: Option<u32>,
+    adaptive: Option<Span>,
     manner: Manner,
 }
 
@@ -382,6 +397,10 @@ impl Draft {
             let jobs = number(value()?).filter(|jobs| (1..=BURST_MAX).contains(jobs));
             let wrong = || wrong(&format!("CONCURRENCY takes 1 to {BURST_MAX} jobs"), &words[1]);
             self.concurrency = Some(jobs.ok_or_else(wrong)?);
+        } else if is_own("ADAPTIVE") {
+            let (span, took) = span(words)?;
+            self.adaptive = Some(span);
+            used = took;
         } else if is_own("RATE") {
             let (rate, took) = rate(words)?;
             self.rate = Some(rate);
@@ -435,6 +454,29 @@ fn rate(words: &[Bytes]) -> Result<(Rate, usize), Error> {
         [burst] if is(burst, "burst") => Err(Error::constant("ERR BURST needs a value")),
         _ => Ok((Rate { jobs, per_ms, burst: 1 }, 4)),
     }
+}
+
+/// `ADAPTIVE MIN a MAX b [ON error-class-glob…]`; answers how many words that took.
+fn span(words: &[Bytes]) -> Result<(Span, usize), Error> {
+    let shape =
+        || Error::new(format!("ERR ADAPTIVE takes MIN a MAX b, from 1 to {RATE_MAX} jobs, and ON error-class …"));
+    let [_, low, min, high, max, rest @ ..] = words else { return Err(shape()) };
+    let (Some(min), Some(max)) = (number::<u64>(min), number::<u64>(max)) else { return Err(shape()) };
+    if !is(low, "min") || !is(high, "max") || min == 0 || min > max || max > RATE_MAX {
+        return Err(shape());
+    }
+    let is_option = |word: &Bytes| OPTIONS.iter().any(|option| is(word, option));
+    let on: Vec<Pattern> = match rest {
+        [word, classes @ ..] if is(word, "on") => {
+            classes.iter().take_while(|word| !is_option(word)).map(|class| Pattern::new(&text(class))).collect()
+        }
+        _ => return Ok((Span { min, max, on: Vec::new() }, 5)),
+    };
+    if on.is_empty() || on.len() > ERRORS_MAX {
+        return Err(Error::new(format!("ERR ON takes 1 to {ERRORS_MAX} classes of errors, as globs")));
+    }
+    let took = 6 + on.len();
+    Ok((Span { min, max, on }, took))
 }
 
 fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {

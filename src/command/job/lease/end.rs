@@ -9,7 +9,7 @@ use crate::sched::HeldBy;
 
 use super::add::duration_ms;
 use super::record::{Record, Stage};
-use super::{DELAY_MAX_MS, decode, hold, let_go, list_of, no_lease, note_attempts, read, worker_end};
+use super::{DELAY_MAX_MS, End, decode, end_run, hold, list_of, no_lease, note_attempts, read, worker_end};
 use crate::command::argument::is;
 use crate::command::job::{serve, text_of};
 use crate::command::{Context, Outcome, Stop};
@@ -49,16 +49,14 @@ fn for_each(context: &mut Context, ids: &[Bytes], mut end: impl FnMut(&mut Conte
 pub fn acknowledge(context: &mut Context, request: &[Bytes]) -> Outcome {
     for_each(context, &request[1..], |context, id| {
         let number = leased(context, id)?;
-        if let Some(lease) = let_go(context, number)? {
-            context.jobs.leases.done(context.keys.selected(), lease.identity);
-        }
+        end_run(context, number, &End::Done)?;
         Ok(Reply::Ok)
     })
 }
 
 /// JOB.NACK; see the declaration.
 pub fn refuse(context: &mut Context, request: &[Bytes]) -> Outcome {
-    let mut delay_ms = None;
+    let (mut delay_ms, mut error) = (None, None);
     let mut words = &request[2..];
     while let [name, rest @ ..] = words {
         words = match rest {
@@ -66,7 +64,10 @@ pub fn refuse(context: &mut Context, request: &[Bytes]) -> Outcome {
                 delay_ms = Some(duration_ms("DELAY", value, DELAY_MAX_MS)?);
                 rest
             }
-            [_class, _message, rest @ ..] if is(name, "error") => rest,
+            [class, _message, rest @ ..] if is(name, "error") => {
+                error = Some(text_of(class));
+                rest
+            }
             _ => {
                 return Err(Error::new(format!(
                     "ERR '{}' is no option here; there are DELAY duration and ERROR class message",
@@ -85,9 +86,10 @@ pub fn refuse(context: &mut Context, request: &[Bytes]) -> Outcome {
         ))
         .into());
     }
+    let how = End::Failed(error.as_deref());
     match delay_ms {
-        None => put_back(context, number)?,
-        Some(delay_ms) => put_off(context, number, delay_ms)?,
+        None => put_back(context, number, &how)?,
+        Some(delay_ms) => put_off(context, number, delay_ms, &how)?,
     }
     Ok(Reply::Ok)
 }
@@ -143,12 +145,11 @@ pub fn heartbeat(context: &mut Context, request: &[Bytes]) -> Outcome {
 }
 
 /// Puts a job back to the end that workers pop from, or to the other one if it was not due before.
-fn put_back(context: &mut Context, number: u64) -> Result<(), Stop> {
+fn put_back(context: &mut Context, number: u64, how: &End) -> Result<(), Stop> {
     let lease = context.jobs.leases.get(context.keys.selected(), number);
     if lease.is_some_and(|lease| matches!(lease.held_by, HeldBy::Popped { .. })) {
         // Nobody has said what became of it.
-        let_go(context, number)?;
-        return Ok(());
+        return end_run(context, number, &End::Back);
     }
     let bytes = read(context, number)?;
     let record = decode(&bytes)?;
@@ -158,16 +159,15 @@ fn put_back(context: &mut Context, number: u64) -> Result<(), Stop> {
     if record.attempt > 0 {
         note_attempts(context, record.identity, record.attempt, &record.cursor)?;
     }
-    let_go(context, number)?;
-    Ok(())
+    end_run(context, number, how)
 }
 
 /// Keeps a leased job until it is to be tried again.
-fn put_off(context: &mut Context, number: u64, delay_ms: u64) -> Result<(), Stop> {
+fn put_off(context: &mut Context, number: u64, delay_ms: u64, how: &End) -> Result<(), Stop> {
     let bytes = read(context, number)?;
     let record = decode(&bytes)?;
     let at_ms = context.keys.now_ms() + delay_ms;
-    let_go(context, number)?;
+    end_run(context, number, how)?;
     let nobody = Cow::Borrowed("");
     hold(context, &Record { stage: Stage::Delayed, at_ms, worker: nobody, charges: Vec::new(), ..record })
 }
@@ -177,7 +177,7 @@ pub fn put_back_due(context: &mut Context) -> Result<bool, Stop> {
     let now_ms = context.keys.now_ms();
     let Some((database, number)) = context.jobs.leases.due(now_ms) else { return Ok(false) };
     context.keys.select(database);
-    match put_back(context, number) {
+    match put_back(context, number, &End::Back) {
         Err(Stop::Error(error)) => {
             let lease = context.jobs.leases.get(database, number);
             let queue = lease.map(|lease| String::from_utf8_lossy(&lease.queue).into_owned()).unwrap_or_default();

@@ -53,19 +53,21 @@ pub fn see(context: &mut Context) -> Result<(), Stop> {
     for Seen { database, sighting } in context.keys.sightings.take() {
         context.keys.select(database);
         match sighting {
-            Sighting::Came(job) => end_one(context, job, false)?,
-            Sighting::Done(job) => end_one(context, job, true)?,
+            Sighting::Came(job) => end_one(context, job, &End::Back)?,
+            Sighting::Failed { job, error } => end_one(context, job, &End::Failed(error.as_deref()))?,
+            Sighting::Done(job) => end_one(context, job, &End::Done)?,
             Sighting::Notes { key, job } => context.jobs.heartbeats.note(database, &key, job),
             Sighting::Unnoted(key) => {
                 if let Some(job) = context.jobs.heartbeats.take_note(database, &key) {
-                    end_one(context, job, true)?;
+                    end_one(context, job, &End::Done)?;
                 }
             }
             Sighting::Works { process, job } => context.jobs.heartbeats.works_on(database, &process, job),
             Sighting::Beat(process) => {
                 for (_, number) in context.jobs.heartbeats.beat(database, &process, &host, now_ms) {
-                    let_go(context, number)?;
+                    end(context, number, &End::Done)?;
                 }
+                hear(context, database, &host);
             }
             Sighting::Gone(process) => {
                 for (_, number) in context.jobs.heartbeats.gone(database, &process) {
@@ -78,17 +80,53 @@ pub fn see(context: &mut Context) -> Result<(), Stop> {
     Ok(())
 }
 
+/// How a run has ended.
+pub enum End<'a> {
+    Done,
+    /// By an error of a class, if that is known.
+    Failed(Option<&'a str>),
+    /// It was handed back, moved or scheduled, and says nothing.
+    Back,
+}
+
 /// Ends the oldest run of a job that an ordinary pop has handed out.
-fn end_one(context: &mut Context, job: u64, is_done: bool) -> Result<(), Stop> {
+fn end_one(context: &mut Context, job: u64, how: &End) -> Result<(), Stop> {
     let database = context.keys.selected();
     let is_popped = |(_, lease): &(u64, &Lease)| matches!(lease.held_by, HeldBy::Popped { .. });
     let oldest = context.jobs.leases.numbers_of(database, job).find(is_popped);
     let Some((number, _)) = oldest else { return Ok(()) };
-    let_go(context, number)?;
-    if is_done {
-        context.jobs.leases.done(database, job);
+    end(context, number, how)
+}
+
+/// Ends a run, and tells the limits that it counts for how.
+pub fn end(context: &mut Context, number: u64, how: &End) -> Result<(), Stop> {
+    let Some(lease) = let_go(context, number)? else { return Ok(()) };
+    let (database, now_ns) = (context.keys.selected(), context.now.mono.as_nanos() as u64);
+    if let End::Done = how {
+        context.jobs.leases.done(database, lease.identity);
+    }
+    for gate in lease.gates {
+        match how {
+            End::Done => context.jobs.limits.hears(gate, now_ns),
+            End::Failed(class) => {
+                let mut rules = context.jobs.rules.of(database).iter();
+                if let Some(bounds) = rules.find_map(|rule| rule.bounds_of(gate.limit)) {
+                    context.jobs.limits.failed(gate, bounds, 1, *class, now_ns);
+                }
+            }
+            End::Back => {}
+        }
     }
     Ok(())
+}
+
+/// The limits that jobs of a host count for hear that its workers live.
+fn hear(context: &mut Context, database: usize, host: &str) {
+    let now_ns = context.now.mono.as_nanos() as u64;
+    let runs = context.jobs.heartbeats.at_host(host).filter(|(of, _)| *of == database);
+    let leases = runs.filter_map(|(database, number)| context.jobs.leases.get(database, number));
+    let gates: Vec<_> = leases.flat_map(|lease| lease.gates.iter().copied()).collect();
+    gates.into_iter().for_each(|gate| context.jobs.limits.hears(gate, now_ns));
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ use super::{SINCE, serve};
 use crate::command::{Command, Context, Flag, Group, Keys, Stop};
 
 pub use end::put_back_due;
+use follow::{End, end as end_run};
 pub use follow::{follow, see};
 
 /// How long a lease lasts if nothing is said, and at the most.
