@@ -1,7 +1,7 @@
 //! Fifty workers that pop as Sidekiq does, one BRPOP after the other, and pause for as long as a job would take.
 
 use crate::connection::{Connection, wait};
-use crate::harness::{Client, encode};
+use crate::harness::{Client, Value, encode};
 use std::collections::BinaryHeap;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -41,6 +41,15 @@ pub struct Delivery {
     pub done: Duration,
 }
 
+/// How the workers go about it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct How {
+    /// When they end although jobs are left.
+    pub until: Option<Duration>,
+    /// They say when a job is done, as README's middleware does.
+    pub acknowledges: bool,
+}
+
 /// A job as Sidekiq 7 writes it, known by its number.
 pub fn payload(number: usize, tenant: usize, class: &str) -> Vec<u8> {
     let mut job = br#"{"retry":true,"queue":"default","class":""#.to_vec();
@@ -65,17 +74,13 @@ fn number_of(payload: &[u8]) -> usize {
 
 /// Pushes the arrivals, in order and each at its time, to workers who take all of them; gives what they got, in order.
 ///
-/// What arrives at the beginning is there before the workers are. `work` says how long a job of a tenant takes, and `until` when
-/// it ends although jobs are left.
-pub fn run(
-    port: u16,
-    arrivals: &[Arrival],
-    work: impl Fn(usize) -> Duration,
-    until: Option<Duration>,
-) -> Vec<Delivery> {
+/// What arrives at the beginning is there before the workers are. `work` says how long a job of a tenant takes.
+pub fn run(port: u16, arrivals: &[Arrival], work: impl Fn(usize) -> Duration, how: How) -> Vec<Delivery> {
+    let How { until, acknowledges } = how;
     let mut control = Client::connect(port).expect("the server takes connections");
     let mut next = push_all(&mut control, arrivals);
     let mut connections = (0..WORKERS).map(|_| Connection::open(port)).collect::<Vec<_>>();
+    let mut held: Vec<Option<usize>> = vec![None; WORKERS];
     let mut producer = Connection::open(port);
     // Whoever has paused longest asks first; the earliest is on top.
     let mut pausing = BinaryHeap::new();
@@ -101,8 +106,12 @@ pub fn run(
             && at <= now
         {
             pausing.pop();
-            let worker: &mut Connection = &mut connections[worker];
-            worker.send(&["BRPOP", QUEUE, BLOCK_SECONDS]);
+            let (connection, held): (&mut Connection, &mut Option<usize>) =
+                (&mut connections[worker], &mut held[worker]);
+            if let Some(number) = held.take().filter(|_| acknowledges) {
+                connection.send(&["JOB.ACK", &format!("{number:024x}")]);
+            }
+            connection.send(&["BRPOP", QUEUE, BLOCK_SECONDS]);
         }
         let next_arrival = arrivals.get(next).map(|arrival| arrival.at);
         let next_asking = pausing.peek().map(|std::cmp::Reverse((at, _))| *at);
@@ -113,8 +122,14 @@ pub fn run(
                     connections[worker].send(&["BRPOP", QUEUE, BLOCK_SECONDS]);
                     continue;
                 }
+                if !matches!(reply, Value::Array(_)) {
+                    // To JOB.ACK, which may know nothing of the job.
+                    continue;
+                }
                 let at = began.elapsed();
-                let arrival = arrivals[number_of(reply.items()[1].bytes())];
+                let number = number_of(reply.items()[1].bytes());
+                let arrival = arrivals[number];
+                held[worker] = Some(number);
                 let done = at + work(arrival.tenant);
                 let (tenant, class, wait) = (arrival.tenant, arrival.class, at.saturating_sub(arrival.at));
                 deliveries.push(Delivery { tenant, class, at, wait, done });

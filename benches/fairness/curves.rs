@@ -1,6 +1,6 @@
 //! How long tenants wait: the seed's case, and quiet tenants beside a burst, under each way to serve a queue.
 
-use crate::crew::{Arrival, Delivery, QUEUE, run};
+use crate::crew::{Arrival, Delivery, How, QUEUE, run};
 use crate::harness::{Chance, Server, quantile};
 use crate::options::Options;
 use crate::plot::{self, Curve, Panel};
@@ -110,7 +110,7 @@ fn measure_case(
                 if let Some(command) = mode.command {
                     assert!(!server.client().line(command).is_error(), "{command} in {QUEUE}");
                 }
-                run(server.port(), arrivals, |_| options.work, None)
+                run(server.port(), arrivals, |_| options.work, How::default())
             })
         });
         runs.map(|run| run.join().expect("a run ends well"))

@@ -1,7 +1,7 @@
 //! Limits: whether a rate holds and who notices it, how much of a concurrency is used, and what waiting costs.
 
 use crate::connection::{Connection, wait};
-use crate::crew::{Arrival, Delivery, QUEUE, WORKERS, payload, run};
+use crate::crew::{Arrival, Delivery, How, QUEUE, WORKERS, payload, run};
 use crate::harness::{Client, Server};
 use crate::options::Options;
 use crate::report::{Heading, Report, grouped};
@@ -104,7 +104,8 @@ fn deliver(arrivals: &[Arrival], commands: &[&str], options: &Options) -> Vec<De
     for command in commands {
         assert!(!server.client().line(command).is_error(), "{command}");
     }
-    run(server.port(), arrivals, |_| options.short_work, Some(options.watched))
+    let how = How { until: Some(options.watched), ..How::default() };
+    run(server.port(), arrivals, |_| options.short_work, how)
 }
 
 fn p99_ms(deliveries: &[Delivery]) -> f64 {

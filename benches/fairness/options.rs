@@ -3,7 +3,7 @@
 use crate::million::Layout;
 use std::time::Duration;
 
-const PARTS: [&str; 5] = ["curves", "shares", "limits", "adaptive", "million"];
+const PARTS: [&str; 6] = ["curves", "shares", "runtime", "limits", "adaptive", "million"];
 
 pub struct Options {
     pub parts: Vec<String>,

@@ -115,6 +115,11 @@ pub struct Lanes {
     part_without: f32,
     arrivals: f32,
     quantum: f32,
+    /// Jobs cost what they are said to, and not one each: who has anything left may hand one out, and owes what is too much.
+    by_cost: bool,
+    /// What a turn of weight 1 and quantum 1 brings in this round, and in the next one.
+    unit: f32,
+    next_unit: f32,
 }
 
 #[derive(Debug)]
@@ -197,12 +202,22 @@ pub struct LaneState<'a> {
 impl Lanes {
     /// An index of a list whose first job stands at a place. A lane of weight 1 hands out `quantum` jobs in its turn.
     pub fn new(start: u64, quantum: u32) -> Lanes {
-        Lanes { start, frontier: start, quantum: quantum as f32, ..Lanes::default() }
+        Lanes { start, frontier: start, quantum: quantum as f32, unit: 1.0, next_unit: 1.0, ..Lanes::default() }
     }
 
     /// An index of a queue that is served in order of arrival, as far as gates let jobs go.
     pub fn in_order(start: u64) -> Lanes {
         Lanes { in_order: true, ..Lanes::new(start, 1) }
+    }
+
+    /// The same of an index whose jobs cost what [`take`](Self::take) is told.
+    pub fn by_cost(self) -> Lanes {
+        Lanes { by_cost: true, ..self }
+    }
+
+    /// Says what an average job costs; a round brings each about as much.
+    pub fn set_unit(&mut self, unit: f32) {
+        self.next_unit = unit;
     }
 
     /// Jobs before this place have come after the index was begun: they were handed back, and are next.
@@ -436,7 +451,8 @@ impl Lanes {
                 // owed to them, but it has no more than they have when a gate opens.
                 of.deficit = of.deficit.max(if self.parking.is_empty() { 1.0 } else { 0.0 });
             }
-            if of.deficit >= 1.0 || passed >= PASSES_MAX || self.tenants_in_turn == 1 {
+            let is_served = if self.by_cost { of.deficit > 0.0 } else { of.deficit >= 1.0 };
+            if is_served || passed >= PASSES_MAX || self.tenants_in_turn == 1 {
                 return Some((lane, self.first_place(lane)));
             }
             self.yield_turn();
@@ -448,6 +464,7 @@ impl Lanes {
         if self.round.is_empty() {
             std::mem::swap(&mut self.round, &mut self.next_round);
             self.rounds += 1;
+            self.unit = self.next_unit;
         }
         let (_, lane) = self.round.pop_first()?;
         let first = self.first(lane);
@@ -456,8 +473,8 @@ impl Lanes {
         let of = &mut self.lanes[first];
         self.is_credited = !keeps_turn && of.credited != self.rounds as u32;
         if self.is_credited {
-            let credit = credit(of, self.turn_weight, self.part_without, self.quantum);
-            of.deficit = (of.deficit + credit).min(credit + 1.0);
+            let credit = credit(of, self.turn_weight, self.part_without, self.quantum * self.unit);
+            of.deficit = (of.deficit + credit).min(credit + self.unit);
             of.credited = self.rounds as u32;
         }
         self.current = Some(lane);
@@ -468,7 +485,7 @@ impl Lanes {
     fn take_credit_back(&mut self, first: LaneId) {
         if std::mem::take(&mut self.is_credited) {
             let of = &mut self.lanes[first];
-            of.deficit -= credit(of, self.turn_weight, self.part_without, self.quantum);
+            of.deficit -= credit(of, self.turn_weight, self.part_without, self.quantum * self.unit);
             of.credited = of.credited.wrapping_sub(1);
         }
     }
@@ -482,14 +499,14 @@ impl Lanes {
     }
 
     /// Hands out the oldest job of the lane whose turn it is. Until [`settle`](Self::settle) it may be taken back.
-    pub fn take(&mut self, lane: LaneId) {
+    pub fn take(&mut self, lane: LaneId, cost: f32) {
         let place = self.first_place(lane);
         let gates = self.gates(lane).into();
         let first = self.first(lane);
         let of = &mut self.lanes[first];
         let (tenant, deficit) = (of.tenant.clone(), of.deficit);
         self.picked.push(Picked { tenant, gates, place, round: self.rounds, deficit, is_credited: self.is_credited });
-        of.deficit -= 1.0;
+        of.deficit -= cost;
         of.served += 1;
         self.drop_oldest(lane);
     }
@@ -511,7 +528,7 @@ impl Lanes {
         let (count, has_more) = (of.count, of.more_from != NOWHERE);
         let first = self.first(lane);
         if count > 0 {
-            let is_over = self.in_order || self.lanes[first].deficit < 1.0;
+            let is_over = self.in_order || !self.may_go_on(first);
             if is_over {
                 self.yield_turn();
             }
@@ -529,6 +546,19 @@ impl Lanes {
             self.forget(lane);
         }
         true
+    }
+
+    /// Tells whether a tenant has enough left for another job.
+    fn may_go_on(&self, first: LaneId) -> bool {
+        let deficit = self.lanes[first].deficit;
+        if self.by_cost { deficit > 0.0 } else { deficit >= 1.0 }
+    }
+
+    /// Charges a tenant that waits for what a job has cost more than was charged when it went out, or less.
+    pub fn charge(&mut self, tenant: &str, cost: f32) {
+        if let Some(lane) = self.find(Whose { tenant, gates: &[] }) {
+            self.lanes[lane].deficit -= cost;
+        }
     }
 
     /// Forgets a lane without jobs, unless it is the first of others that have some.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::costs::Account;
 use super::lanes::Gates;
 
 /// Jobs of one database that came back and whose attempts are counted on; beyond them the oldest begins anew.
@@ -33,6 +34,8 @@ pub struct Lease {
     pub held_by: HeldBy,
     /// Those that it has passed and counts for.
     pub gates: Gates,
+    /// Who is charged for the time that it runs, if somebody is.
+    pub account: Option<Account>,
 }
 
 /// Who has the job.
@@ -282,7 +285,8 @@ impl Lease {
             HeldBy::Popped { worker, .. } => worker.len(),
             HeldBy::Delay => 0,
         };
-        self.token.len() + self.queue.len() + told
+        let tenant = self.account.as_ref().map_or(0, |account| account.tenant.len());
+        self.token.len() + self.queue.len() + told + tenant
     }
 }
 
@@ -323,6 +327,7 @@ mod tests {
             due_ms,
             held_by,
             gates: Gates::new(),
+            account: None,
         }
     }
 

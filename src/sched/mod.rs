@@ -11,6 +11,7 @@
 //! A queue that tenants share has [`Lanes`] instead, which say whose job is next and where it stands.
 
 mod adaptive;
+mod costs;
 mod heartbeats;
 mod lanes;
 mod leases;
@@ -21,17 +22,21 @@ mod rules;
 mod slab;
 mod work;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::work::{Until, Work};
 pub use adaptive::Phase;
+pub use costs::{Account, Costs};
 pub use heartbeats::Heartbeats;
 pub use lanes::{Gates, LANE_JOBS_MAX, LaneState, Lanes, NO_TENANT, Whose};
 pub use leases::{HeldBy, Lease, Leases, Returned};
 pub use limits::{Charge, Gate, Limits, NO_KEY};
 pub use queue_rules::{Besides, PAUSED_BY_SET, QueueRules, Taking, Verdict};
-pub use rule::{Action, Blackhole, Bounds, By, Fair, Kind, Limit, Made, Rate, Rule, Scope, Sharing, Span, Weight};
+pub use rule::{
+    Action, Blackhole, Bounds, By, Cost, Fair, Kind, Limit, Made, Rate, Rule, Scope, Sharing, Span, Weight,
+};
 pub use rules::Rules;
 
 /// Ordinals at an end of a queue, both included, of which none may be handed out; `inner` is the one deepest inside.
@@ -114,6 +119,8 @@ pub struct Scheduler {
     pub leases: Leases,
     pub limits: Limits,
     pub heartbeats: Heartbeats,
+    /// By queue, of those that are shared by run time.
+    costs: HashMap<u32, Costs>,
     /// By number of the queue.
     queues: Vec<QueueState>,
     /// Queues and sides at which a pop gave up: the sweeper finds what is next there.
@@ -169,10 +176,24 @@ impl Scheduler {
         self.queues.get_mut(id as usize)
     }
 
-    /// The lanes of a queue, how limits stand, and what is known of jobs that were leased.
-    pub fn of_lanes(&mut self, id: u32) -> Option<(&mut Shared, &mut Limits, &Leases)> {
+    /// The lanes of a queue, how limits stand, what is known of jobs that were leased, and what jobs of the queue cost.
+    pub fn of_lanes(&mut self, id: u32) -> Option<(&mut Shared, &mut Limits, &Leases, &Costs)> {
         let shared = self.queues.get_mut(id as usize)?.shared.as_mut()?;
-        Some((shared, &mut self.limits, &self.leases))
+        let costs = self.costs.entry(id).or_default();
+        Some((shared, &mut self.limits, &self.leases, costs))
+    }
+
+    /// What jobs of a queue cost.
+    pub fn costs(&mut self, id: u32) -> &Costs {
+        self.costs.entry(id).or_default()
+    }
+
+    /// Notes how long a job of a queue has run, and charges its tenant what was not charged before.
+    pub fn ran(&mut self, id: u32, account: &Account, ms: f32) {
+        let owed = self.costs.entry(id).or_default().ran(account, ms);
+        if let Some(shared) = self.queues.get_mut(id as usize).and_then(|state| state.shared.as_mut()) {
+            shared.lanes.charge(&account.tenant, owed);
+        }
     }
 
     /// Asks the sweeper to find the first job at a side that may be handed out.
@@ -356,7 +377,7 @@ mod tests {
         let mut read_for = None;
         for place in 0..u64::from(LANE_JOBS_MAX) + 10 {
             let (lane, _) = shared.lanes.turn().expect("there are jobs");
-            shared.lanes.take(lane);
+            shared.lanes.take(lane, 1.0);
             shared.lanes.settle(|_| false, |_| None);
             let Some(at) = shared.lanes.begin_refill() else { continue };
             let now = shared.reads_for(true);

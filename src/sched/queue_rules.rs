@@ -8,7 +8,7 @@ use crate::job::{Holding, Job, Matcher, Predicate, Summary};
 
 use super::lanes::{Gates, NO_TENANT};
 use super::limits::{Charge, Gate, NO_KEY};
-use super::rule::{Action, Blackhole, Bounds, By, Kind, Limit, Rule, Sharing};
+use super::rule::{Action, Blackhole, Bounds, By, Cost, Kind, Limit, Rule, Sharing};
 
 /// The name under which a set that pauses queues is shown.
 pub const PAUSED_BY_SET: &str = "sidekiq:paused";
@@ -178,6 +178,11 @@ impl QueueRules {
     /// The tenant of a job, as far as tenants are told apart here.
     pub fn tenant<'a>(&self, job: &Job<'a>) -> Cow<'a, str> {
         self.fair.as_ref().and_then(|fair| fair.tenant(job)).unwrap_or(Cow::Borrowed(NO_TENANT))
+    }
+
+    /// Tenants share the queue by how long their jobs run.
+    pub fn costs_runtime(&self) -> bool {
+        self.fair.as_ref().is_some_and(|fair| fair.cost == Cost::Runtime)
     }
 
     /// The name of the limit that a gate is of.

@@ -104,6 +104,26 @@ pub struct Sharing {
     pub by: Vec<Path>,
     /// Jobs that a lane of weight 1 hands out in its turn.
     pub quantum: u32,
+    pub cost: Cost,
+}
+
+/// What a job counts against the share of its tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cost {
+    /// One, whatever it is.
+    #[default]
+    Count,
+    /// As long as it runs.
+    Runtime,
+}
+
+impl Cost {
+    pub fn name(self) -> &'static str {
+        match self {
+            Cost::Count => "count",
+            Cost::Runtime => "runtime",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -116,7 +136,7 @@ pub struct Weight {
 
 impl Default for Sharing {
     fn default() -> Sharing {
-        Sharing { by: Vec::new(), quantum: 1 }
+        Sharing { by: Vec::new(), quantum: 1, cost: Cost::Count }
     }
 }
 

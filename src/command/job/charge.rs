@@ -1,10 +1,10 @@
-//! What jobs are charged to that go out: the limits of their queue.
+//! What jobs are charged to that go out: the limits of their queue, and the time that tenants share.
 
 use bytes::Bytes;
 
 use crate::job::Job;
 use crate::keyspace::{Side, Slot};
-use crate::sched::Charge;
+use crate::sched::{Account, Charge, Costs};
 
 use super::{lease, serve, share};
 use crate::command::{Context, Stop};
@@ -17,67 +17,77 @@ pub struct Charges {
 }
 
 struct OfJob {
-    charges: Vec<Charge>,
+    counted: Counted,
     /// It was handed back before, and counted for a rate when it went out first.
     comes_back: bool,
+}
+
+/// What one job counts for while it runs.
+#[derive(Default)]
+pub struct Counted {
+    pub charges: Vec<Charge>,
+    pub account: Option<Account>,
 }
 
 impl Charges {
     /// Finds what they are charged to; changes nothing.
     pub fn of(context: &mut Context, slot: Slot, side: Side, items: &[(u64, Bytes)]) -> Charges {
-        let Some((id, rules)) = serve::rules_of(context, slot).filter(|(_, rules)| !rules.limits().is_empty()) else {
+        let Some((id, rules)) = serve::rules_of(context, slot) else { return Charges::default() };
+        if rules.limits().is_empty() && !rules.costs_runtime() {
             return Charges::default();
-        };
+        }
         let now_ms = context.keys.now_ms();
         let start = context.jobs.state(id).and_then(|state| state.shared.as_ref()).map_or(0, |of| of.lanes.start());
-        let (database, leases) = (context.keys.selected(), &context.jobs.leases);
+        let database = context.keys.selected();
         let of_job = |(ordinal, item): &(u64, Bytes)| {
             let job = Job::new(item);
             let is_back = share::place_of(side, *ordinal) < start;
-            OfJob {
-                charges: rules.charges(&job, now_ms).collect(),
-                // What comes back from a lease was tried, and counts again.
-                comes_back: is_back && leases.returned(database, job.identity()).is_none(),
-            }
+            let account = rules.costs_runtime().then(|| {
+                let (tenant, class) = (rules.tenant(&job), Costs::class_of(job.class().as_deref()));
+                let estimate_ms = context.jobs.costs(id).estimate_ms(&tenant, class);
+                Account { tenant: (*tenant).into(), class, estimate_ms }
+            });
+            // What comes back from a lease was tried, and counts again.
+            let comes_back = is_back && context.jobs.leases.returned(database, job.identity()).is_none();
+            OfJob { counted: Counted { charges: rules.charges(&job, now_ms).collect(), account }, comes_back }
         };
-        let key = context.keys.object(slot).key.to_vec();
-        Charges { jobs: items.iter().map(of_job).collect(), key }
+        let jobs = items.iter().map(of_job).collect();
+        Charges { jobs, key: context.keys.object(slot).key.to_vec() }
     }
 
     /// Charges them, once they have been taken. Answers of each what it counts for while it runs.
-    pub fn begin(self, context: &mut Context) -> Vec<Vec<Charge>> {
+    pub fn begin(self, context: &mut Context) -> Vec<Counted> {
         let now_ns = context.now.mono.as_nanos() as u64;
         let database = context.keys.selected();
         let rules = context.jobs.rules.of(database);
-        let mut counted = Vec::with_capacity(self.jobs.len());
-        for OfJob { mut charges, comes_back } in self.jobs {
-            charges.retain(|charge| {
+        let mut all = Vec::with_capacity(self.jobs.len());
+        for OfJob { mut counted, comes_back } in self.jobs {
+            counted.charges.retain(|charge| {
                 let Some(bounds) = rules.iter().find_map(|rule| rule.bounds_of(charge.gate.limit)) else {
                     return false;
                 };
-                let follows = bounds.follows();
                 let without_rate;
-                let bounds = match comes_back {
+                let begun = match comes_back {
                     true => {
                         without_rate = bounds.without_rate();
                         &without_rate
                     }
                     false => bounds,
                 };
-                context.jobs.limits.begin(charge, bounds, now_ns);
-                follows
+                context.jobs.limits.begin(charge, begun, now_ns);
+                bounds.follows()
             });
-            counted.push(charges);
+            all.push(counted);
         }
-        counted
+        all
     }
 
     /// The same of jobs that an ordinary pop has handed out: those that count while they run are followed.
     pub fn begin_and_follow(mut self, context: &mut Context, items: &[(u64, Bytes)]) -> Result<(), Stop> {
         let key = std::mem::take(&mut self.key);
-        for (charges, (_, item)) in self.begin(context).into_iter().zip(items) {
-            if !charges.is_empty() {
-                lease::follow(context, &key, item, charges)?;
+        for (counted, (_, item)) in self.begin(context).into_iter().zip(items) {
+            if !counted.charges.is_empty() || counted.account.is_some() {
+                lease::follow(context, &key, item, counted)?;
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::job::Job;
 use crate::keyspace::list::{ChunkAt, ChunkView};
 use crate::keyspace::{Keyspace, List, QueueId, Side, Slot};
-use crate::sched::{Gate, Gates, Lanes, Limits, QueueRules, Scheduler, Shared, Verdict, Whose};
+use crate::sched::{Cost, Costs, Gate, Gates, Lanes, Limits, QueueRules, Scheduler, Shared, Verdict, Whose};
 
 use super::serve::{Pick, index_of, pop_end};
 use crate::command::{Context, Stop};
@@ -57,7 +57,11 @@ fn make_lanes(context: &mut Context, slot: Slot, id: QueueId, side: Side, rules:
     if context.jobs.state(id).and_then(|state| state.shared.as_deref()).is_some_and(is_made) {
         return;
     }
-    let lanes = rules.fair.as_ref().map_or_else(|| Lanes::in_order(start), |fair| Lanes::new(start, fair.quantum));
+    let lanes = match &rules.fair {
+        None => Lanes::in_order(start),
+        Some(fair) if fair.cost == Cost::Runtime => Lanes::new(start, fair.quantum).by_cost(),
+        Some(fair) => Lanes::new(start, fair.quantum),
+    };
     let shared = Shared::new(lanes, index_of(side), context.jobs.number_lanes());
     let state = context.jobs.state(id).expect("a queue with rules has a state");
     let old = state.shared.replace(Box::new(shared));
@@ -93,13 +97,20 @@ pub fn pick(
     account(context.keys, context.jobs, id);
     let list = context.keys.list(slot);
     let database = context.keys.object(slot).database;
-    let (shared, limits, leases) = context.jobs.of_lanes(id).expect("they were just made");
+    let (shared, limits, leases, costs) = context.jobs.of_lanes(id).expect("they were just made");
     let memory_max = context.keys.memory.lanes_bytes_max(shared.lanes.memory_bytes());
+    if rules.costs_runtime() {
+        shared.lanes.set_unit(costs.mean_ms());
+    }
     let mut search = Search {
         list,
         lanes: &mut shared.lanes,
         side,
         rules,
+        cost: &|job| {
+            let (tenant, class) = (rules.tenant(job), Costs::class_of(job.class().as_deref()));
+            costs.estimate_ms(&tenant, class)
+        },
         has_failed: &|job| leases.returned(database, job.identity()).is_some(),
         gates: Gatekeeper {
             limits,
@@ -168,6 +179,8 @@ struct Search<'a> {
     lanes: &'a mut Lanes,
     side: Side,
     rules: &'a QueueRules,
+    /// How long a job will probably run, in milliseconds.
+    cost: &'a dyn Fn(&Job) -> f32,
     /// Tells whether a job has come back from a lease. It was tried, so that it counts for a rate again.
     has_failed: &'a dyn Fn(&Job) -> bool,
     gates: Gatekeeper<'a>,
@@ -393,7 +406,8 @@ impl Search<'_> {
             if self.may_go(item) {
                 self.items.push((ordinal, Bytes::copy_from_slice(item)));
                 self.gates.pass(self.lanes.gates(lane));
-                self.lanes.take(lane);
+                let cost = if self.rules.costs_runtime() { (self.cost)(&Job::new(item)) } else { 1.0 };
+                self.lanes.take(lane, cost);
                 gone_of_lane = 0;
             } else {
                 self.left -= 1;

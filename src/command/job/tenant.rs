@@ -34,7 +34,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "job.tenant|enable",
         run: enable,
-        syntax: "queue-glob [BY path ...] [MODE drr] [COST count] [QUANTUM jobs] [NAME name] [EXPIRE duration] [COMMENT text] [REPLACE] [DRYRUN]",
+        syntax: "queue-glob [BY path ...] [MODE drr] [COST count | runtime] [QUANTUM jobs] [NAME name] [EXPIRE duration] [COMMENT text] [REPLACE] [DRYRUN]",
         summary: "Shares queues between tenants: each has a lane, and lanes are served in turn.",
         since: SINCE,
         group: Group::Job,
@@ -264,7 +264,7 @@ impl Top {
             ("queue", text(&self.fairly.key)),
             ("fair", Reply::flag(fair.is_some())),
             ("mode", fair.map_or(Reply::Null, |_| text("drr"))),
-            ("cost", fair.map_or(Reply::Null, |_| text("count"))),
+            ("cost", fair.map_or(Reply::Null, |fair| text(fair.cost.name()))),
             ("quantum", fair.map_or(Reply::Null, |fair| number(u64::from(fair.quantum)))),
             ("pending", number(length)),
             ("tenants", of_lanes(&|lanes| number(lanes.count() as u64))),
@@ -528,5 +528,39 @@ mod tests {
         bench.run("JOB.TENANT ENABLE q");
         bench.run("JOB.TENANT DISABLE q");
         assert_eq!(drained(&mut bench, "queue:q"), "aab");
+    }
+
+    #[test]
+    fn by_run_time_tenants_share_workers_and_not_jobs() {
+        let mut bench = bench(100_000);
+        push(&mut bench, "queue:q", jobs("a", 300));
+        push(&mut bench, "queue:q", jobs("b", 1_990));
+        bench.run("JOB.SHUFFLE q COST runtime");
+        assert!(format!("{:?}", bench.run("JOB.CONFIG DUMP")).contains("COST runtime"));
+        // Ten workers; a job of a takes 400 ms, one of b 20 ms, and both are of one class.
+        let mut workers: Vec<(u64, String)> = vec![(0, String::new()); 10];
+        let mut spent = [0, 0];
+        for ms in 0..7_000 {
+            for (until, id) in &mut workers {
+                if *until > ms {
+                    continue;
+                }
+                if !id.is_empty() {
+                    assert_eq!(bench.run(&format!("JOB.ACK {id}")), Reply::Ok);
+                }
+                let Reply::Bulk(payload) = bench.send("RPOP queue:q") else { panic!("both have jobs") };
+                let payload = String::from_utf8_lossy(&payload).into_owned();
+                *id = payload.split('"').nth(7).expect("a job has an id").to_owned();
+                let (of, takes_ms) = if id.starts_with('a') { (0, 400) } else { (1, 20) };
+                *until = ms + takes_ms;
+                // What was spent before costs were known is paid back first.
+                spent[of] += if ms >= 2_000 { takes_ms } else { 0 };
+            }
+            bench.pass_ms(1);
+        }
+        let all: u64 = spent.iter().sum();
+        let part = spent[0] as f64 / all as f64;
+        assert!((0.48..=0.52).contains(&part), "{spent:?}");
+        assert_eq!(field(&tell(&mut bench, "JOB.TENANT STATS q"), "cost"), text("runtime"));
     }
 }

@@ -4,7 +4,9 @@ use bytes::Bytes;
 
 use crate::job::{Path, Pattern, Predicate, format_duration, parse_duration_ms};
 use crate::resp::{Error, parse_double};
-use crate::sched::{Action, Blackhole, Bounds, By, Fair, Kind, Limit, Made, Rate, Rule, Scope, Sharing, Span, Weight};
+use crate::sched::{
+    Action, Blackhole, Bounds, By, Cost, Fair, Kind, Limit, Made, Rate, Rule, Scope, Sharing, Span, Weight,
+};
 
 use crate::command::argument::is;
 
@@ -143,7 +145,7 @@ fn pause(words: &[Bytes], made: Made) -> Result<(Rule, Manner), Error> {
 fn fair(queue: &Bytes, words: &[Bytes], made: Made) -> Result<(Rule, Manner), Error> {
     let mut draft = Draft::default();
     let predicate = draft.queues(queue, made.at_ms)?;
-    let (mut by, mut quantum) = (Vec::new(), 1);
+    let (mut by, mut quantum, mut cost) = (Vec::new(), 1, Cost::Count);
     let mut at = 0;
     while at < words.len() {
         let word = &words[at];
@@ -160,15 +162,18 @@ fn fair(queue: &Bytes, words: &[Bytes], made: Made) -> Result<(Rule, Manner), Er
                 by.push(Path::parse(&text(path)).map_err(|error| Error::new(format!("ERR BY: {error}")))?);
             }
             1 + paths.len()
-        } else if is(word, "mode") || is(word, "cost") {
-            let only = if is(word, "mode") { "drr" } else { "count" };
+        } else if is(word, "mode") {
             match words.get(at + 1) {
-                Some(value) if is(value, only) => 2,
-                other => {
-                    let given = other.map_or(&b""[..], |other| other);
-                    return Err(wrong(&format!("{} takes {only}", text(word).to_uppercase()), given));
-                }
+                Some(value) if is(value, "drr") => 2,
+                other => return Err(wrong("MODE takes drr", other.map_or(&b""[..], |other| other))),
             }
+        } else if is(word, "cost") {
+            cost = match words.get(at + 1) {
+                Some(value) if is(value, "count") => Cost::Count,
+                Some(value) if is(value, "runtime") => Cost::Runtime,
+                other => return Err(wrong("COST takes count or runtime", other.map_or(&b""[..], |other| other))),
+            };
+            2
         } else if is(word, "quantum") {
             let value = words.get(at + 1).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
             let good = value.filter(|quantum| (1..=QUANTUM_MAX).contains(quantum));
@@ -184,7 +189,7 @@ fn fair(queue: &Bytes, words: &[Bytes], made: Made) -> Result<(Rule, Manner), Er
         Some(name) => checked_name(&name)?,
         None => target(&predicate),
     };
-    draft.finish(name, Kind::Fair(Fair { predicate, how: Sharing { by, quantum } }), made)
+    draft.finish(name, Kind::Fair(Fair { predicate, how: Sharing { by, quantum, cost } }), made)
 }
 
 /// `queue-glob tenant weight`.
@@ -239,7 +244,7 @@ pub fn of(rule: &Rule) -> Vec<String> {
                 say(&["BY"]);
                 fair.how.by.iter().for_each(|path| say(&[&path.to_string()]));
             }
-            say(&["MODE", "drr", "COST", "count", "QUANTUM", &fair.how.quantum.to_string()]);
+            say(&["MODE", "drr", "COST", fair.how.cost.name(), "QUANTUM", &fair.how.quantum.to_string()]);
             if rule.name != queue {
                 say(&["NAME", &rule.name]);
             }

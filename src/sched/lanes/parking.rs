@@ -69,7 +69,7 @@ impl Lanes {
         debug_assert_eq!(self.current, Some(lane), "it is that lane's turn");
         let first = self.first(lane);
         let was_let_through = self.lanes[lane].was_let_through;
-        let is_next = !self.in_order && was_let_through && self.lanes[first].deficit >= 1.0;
+        let is_next = !self.in_order && was_let_through && self.may_go_on(first);
         if !is_next {
             // Such a turn is none: another lane of the tenant may have it.
             self.take_credit_back(first);

@@ -30,7 +30,7 @@ fn order(lanes: &mut Lanes, count: usize) -> Vec<u64> {
         && let Some((lane, place)) = lanes.turn()
     {
         assert_eq!(lanes.turn(), Some((lane, place)), "asked again, it says the same");
-        lanes.take(lane);
+        lanes.take(lane, 1.0);
         lanes.settle(|_| false, equal);
         order.push(place);
     }
@@ -108,10 +108,10 @@ fn nobody_gains_where_jobs_of_two_rounds_were_not_taken() {
     for _ in 0..2 {
         let (b, place) = lanes.turn().expect("there are jobs");
         assert_eq!(place, 4);
-        lanes.take(b);
+        lanes.take(b, 1.0);
         let (a, place) = lanes.turn().expect("there are jobs");
         assert_eq!(place, 1);
-        lanes.take(a);
+        lanes.take(a, 1.0);
         lanes.settle(|_| true, equal);
     }
     assert_eq!(order(&mut lanes, 7), [4, 1, 5, 2, 6, 3, 7]);
@@ -124,7 +124,7 @@ fn what_was_not_taken_is_next_again() {
         let mut picked = Vec::new();
         for _ in 0..3 {
             let (lane, place) = lanes.turn().unwrap();
-            lanes.take(lane);
+            lanes.take(lane, 1.0);
             picked.push(place);
         }
         assert_eq!(picked, [0, 1, 2], "each time");
@@ -132,7 +132,7 @@ fn what_was_not_taken_is_next_again() {
     }
     for _ in 0..2 {
         let (lane, _) = lanes.turn().unwrap();
-        lanes.take(lane);
+        lanes.take(lane, 1.0);
     }
     lanes.settle(|place| place == 1, equal);
     assert_eq!(order(&mut lanes, 9), [1, 2, 3, 4]);
@@ -171,7 +171,7 @@ fn drain(jobs: &[u32], seed: u64) -> (Vec<u64>, usize) {
         }
         for _ in 0..random.random_range(0..2_000) {
             let Some((lane, place)) = lanes.turn() else { break };
-            lanes.take(lane);
+            lanes.take(lane, 1.0);
             let is_taken = random.random_range(0..10) > 0;
             lanes.settle(|_| !is_taken, equal);
             if is_taken {
@@ -213,7 +213,7 @@ fn tenants_far_apart_are_all_refilled_in_time() {
     let mut lanes = lanes(&jobs, equal);
     let mut order = Vec::new();
     while let Some((lane, place)) = lanes.turn() {
-        lanes.take(lane);
+        lanes.take(lane, 1.0);
         order.push(jobs[place as usize]);
         if let Some(at) = lanes.begin_refill() {
             // For each pop a few jobs are read.
@@ -238,7 +238,7 @@ fn in_order_of_arrival_nobody_is_passed_over_where_a_pop_is_run_again() {
     }
     // A pop takes all that is known, more becomes known, and it is run again.
     while let Some((lane, _)) = lanes.turn() {
-        lanes.take(lane);
+        lanes.take(lane, 1.0);
     }
     for (place, whose) in [(2, limited), (3, of(NO_TENANT)), (4, limited), (5, of(NO_TENANT))] {
         let lane = lanes.lane(whose, equal);
@@ -261,7 +261,7 @@ fn a_closed_gate_keeps_its_lane_and_opens_for_those_that_wait_longest() {
         let mut free = Vec::new();
         while let Some((lane, place)) = lanes.turn() {
             if lanes.gates(lane).is_empty() {
-                lanes.take(lane);
+                lanes.take(lane, 1.0);
                 free.push(place);
             } else {
                 lanes.park(lane, gates[0]);
@@ -276,11 +276,30 @@ fn a_closed_gate_keeps_its_lane_and_opens_for_those_that_wait_longest() {
     for others in [true, true, true, false] {
         assert_eq!(lanes.open(gates[0], 1), others);
         let (lane, place) = lanes.turn().expect("one is let through");
-        lanes.take(lane);
+        lanes.take(lane, 1.0);
         through.push(place);
         park_all(&mut lanes);
     }
     assert_eq!(through, [0, 1, 2, 3]);
     assert_eq!((lanes.count(), lanes.open(gates[0], 1)), (0, false));
     assert!(lanes.memory_bytes() < 100, "an idle queue keeps nothing");
+}
+
+#[test]
+fn by_cost_tenants_share_time_and_not_jobs() {
+    let jobs: Vec<&str> = (0..4_000).map(|place| if place % 2 == 0 { "long" } else { "short" }).collect();
+    let mut lanes = lanes(&jobs, equal).by_cost();
+    let mut spent = BTreeMap::from([("long", 0.0), ("short", 0.0)]);
+    for _ in 0..1_500 {
+        let (lane, place) = lanes.turn().expect("both wait");
+        let tenant = jobs[place as usize];
+        // Nothing is known before: each is charged one, and later what it was besides.
+        let cost = if tenant == "long" { 8.0 } else { 0.2 };
+        lanes.take(lane, 1.0);
+        lanes.settle(|_| false, equal);
+        lanes.charge(tenant, cost - 1.0);
+        *spent.get_mut(tenant).expect("it is there") += cost;
+    }
+    let part = spent["long"] / spent["short"];
+    assert!((0.95..=1.05).contains(&part), "{spent:?}");
 }

@@ -74,6 +74,7 @@ pub fn add(context: &mut Context, request: &[Bytes]) -> Outcome {
             worker: Cow::Borrowed(""),
             cursor: Cow::Borrowed(b""),
             charges: Vec::new(),
+            account: None,
             payload: Cow::Borrowed(&payload),
         };
         hold(context, &record)?;

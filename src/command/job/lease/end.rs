@@ -169,7 +169,10 @@ fn put_off(context: &mut Context, number: u64, delay_ms: u64, how: &End) -> Resu
     let at_ms = context.keys.now_ms() + delay_ms;
     end_run(context, number, how)?;
     let nobody = Cow::Borrowed("");
-    hold(context, &Record { stage: Stage::Delayed, at_ms, worker: nobody, charges: Vec::new(), ..record })
+    hold(
+        context,
+        &Record { stage: Stage::Delayed, at_ms, worker: nobody, charges: Vec::new(), account: None, ..record },
+    )
 }
 
 /// Puts back one job whose lease is over, or that is due; tells whether there was one. It is called between commands.

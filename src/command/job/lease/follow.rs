@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
+use crate::command::job::charge::Counted;
 use crate::job::Job;
 use crate::keyspace::{Seen, Sighting};
-use crate::sched::{Charge, HeldBy, Lease};
+use crate::sched::{HeldBy, Lease};
 
 use super::record::{Record, Stage};
 use super::{hold, id_of, let_go, room};
@@ -15,7 +16,12 @@ const GONE_MS: u64 = 60_000;
 
 /// Follows a job that an ordinary pop hands out, since it counts for limits. Where the server follows as many as it may, it
 /// is let go uncounted rather than held.
-pub fn follow(context: &mut Context, queue: &[u8], payload: &[u8], charges: Vec<Charge>) -> Result<(), Stop> {
+pub fn follow(
+    context: &mut Context,
+    queue: &[u8],
+    payload: &[u8],
+    Counted { charges, account }: Counted,
+) -> Result<(), Stop> {
     // What the command wrote before was not about this run.
     see(context)?;
     if room(context).is_err() {
@@ -37,6 +43,7 @@ pub fn follow(context: &mut Context, queue: &[u8], payload: &[u8], charges: Vec<
         worker: worker.into(),
         cursor: Cow::Borrowed(b""),
         charges,
+        account,
         payload: Cow::Borrowed(b""),
     };
     hold(context, &record)
@@ -65,7 +72,7 @@ pub fn see(context: &mut Context) -> Result<(), Stop> {
             Sighting::Works { process, job } => context.jobs.heartbeats.works_on(database, &process, job),
             Sighting::Beat(process) => {
                 for (_, number) in context.jobs.heartbeats.beat(database, &process, &host, now_ms) {
-                    end(context, number, &End::Done)?;
+                    end(context, number, &End::DoneBefore)?;
                 }
                 hear(context, database, &host);
             }
@@ -83,6 +90,8 @@ pub fn see(context: &mut Context) -> Result<(), Stop> {
 /// How a run has ended.
 pub enum End<'a> {
     Done,
+    /// Well, as heartbeats tell, which is up to two of them later.
+    DoneBefore,
     /// By an error of a class, if that is known.
     Failed(Option<&'a str>),
     /// It was handed back, moved or scheduled, and says nothing.
@@ -102,12 +111,22 @@ fn end_one(context: &mut Context, job: u64, how: &End) -> Result<(), Stop> {
 pub fn end(context: &mut Context, number: u64, how: &End) -> Result<(), Stop> {
     let Some(lease) = let_go(context, number)? else { return Ok(()) };
     let (database, now_ns) = (context.keys.selected(), context.now.mono.as_nanos() as u64);
-    if let End::Done = how {
+    if let End::Done | End::DoneBefore = how {
         context.jobs.leases.done(database, lease.identity);
+    }
+    let since_ms = match lease.held_by {
+        HeldBy::Worker { since_ms, .. } | HeldBy::Popped { since_ms, .. } => since_ms,
+        HeldBy::Delay => context.keys.now_ms(),
+    };
+    // How long it has run is not known where its end was not seen.
+    if let (Some(account), false) = (&lease.account, matches!(how, End::DoneBefore))
+        && let Some(queue) = context.keys.queues.find(database, &lease.queue)
+    {
+        context.jobs.ran(queue, account, context.keys.now_ms().saturating_sub(since_ms) as f32);
     }
     for gate in lease.gates {
         match how {
-            End::Done => context.jobs.limits.hears(gate, now_ns),
+            End::Done | End::DoneBefore => context.jobs.limits.hears(gate, now_ns),
             End::Failed(class) => {
                 let mut rules = context.jobs.rules.of(database).iter();
                 if let Some(bounds) = rules.find_map(|rule| rule.bounds_of(gate.limit)) {

@@ -270,6 +270,7 @@ fn note_attempts(context: &mut Context, identity: u64, attempts: u32, cursor: &[
         worker: Cow::Borrowed(""),
         cursor: Cow::Borrowed(cursor),
         charges: Vec::new(),
+        account: None,
         payload: Cow::Borrowed(b""),
     };
     let number = write(context, &record)?;

@@ -1,14 +1,15 @@
 //! Jobs that the server answers for as they are kept: a list for each database, in the server's own, has a record of each.
 //!
 //! ```text
-//! version u8 · kind u8 · identity · attempt · at_ms · lease_ms · queue · token · worker · cursor · count · (limit · key)… · payload
+//! version u8 · kind u8 · identity · attempt · at_ms · lease_ms · queue · token · worker · cursor · count · (limit · key)… ·
+//! 0, or 1 · tenant · class · estimate_ms · payload
 //! ```
 //! Numbers are varints, and all but the payload, which is the rest, have their length before them.
 
 use std::borrow::Cow;
 
 use crate::keyspace::layout::{Corrupt, Reader, put_bytes, put_varint};
-use crate::sched::{Charge, Gate, HeldBy, Lease};
+use crate::sched::{Account, Charge, Gate, HeldBy, Lease};
 
 const VERSION: u8 = 1;
 
@@ -40,6 +41,8 @@ pub struct Record<'a> {
     pub cursor: Cow<'a, [u8]>,
     /// The limits that it counts for while it runs.
     pub charges: Vec<Charge>,
+    /// Who is charged for the time that it runs, if somebody is.
+    pub account: Option<Account>,
     pub payload: Cow<'a, [u8]>,
 }
 
@@ -66,6 +69,15 @@ impl<'a> Record<'a> {
             put_varint(&mut out, gate.limit);
             // A limit without keys is told from one of which this is the key.
             put_bytes(&mut out, if gate.key == 0 { b"" } else { key.as_bytes() });
+        }
+        match &self.account {
+            None => out.push(0),
+            Some(Account { tenant, class, estimate_ms }) => {
+                out.push(1);
+                put_bytes(&mut out, tenant.as_bytes());
+                put_varint(&mut out, *class);
+                put_varint(&mut out, *estimate_ms as u64);
+            }
         }
         out.extend_from_slice(&self.payload);
         out
@@ -100,6 +112,14 @@ impl<'a> Record<'a> {
                     Ok(Charge { gate: Gate::new(limit, Some(key).filter(|key| !key.is_empty())), key: key.into() })
                 })
                 .collect::<Result<_, Corrupt>>()?,
+            account: match reader.byte()? {
+                0 => None,
+                _ => Some(Account {
+                    tenant: text(reader.bytes()?)?.into(),
+                    class: reader.varint()?,
+                    estimate_ms: reader.varint()? as f32,
+                }),
+            },
             payload: reader.rest().into(),
         })
     }
@@ -118,7 +138,16 @@ impl<'a> Record<'a> {
         };
         let (token, queue) = ((*self.token).into(), (*self.queue).into());
         let gates = self.charges.iter().map(|charge| charge.gate).collect();
-        Lease { token, queue, identity: self.identity, attempt: self.attempt, due_ms, held_by, gates }
+        Lease {
+            token,
+            queue,
+            identity: self.identity,
+            attempt: self.attempt,
+            due_ms,
+            held_by,
+            gates,
+            account: self.account.clone(),
+        }
     }
 }
 
@@ -141,6 +170,7 @@ mod tests {
             charges: ["", "shop 7"]
                 .map(|key| Charge { gate: Gate::new(9, Some(key).filter(|key| !key.is_empty())), key: key.into() })
                 .into(),
+            account: Some(Account { tenant: "42".into(), class: 7, estimate_ms: 150.0 }),
             payload: Cow::Borrowed(b""),
         };
         let bytes = record.encode();

@@ -182,6 +182,7 @@ impl Taken {
                 Reply::Bulk(job.payload.clone()),
                 map(told),
             ]));
+            let counted = charges.next().unwrap_or_default();
             let record = Record {
                 stage: Stage::Leased,
                 identity: job.identity,
@@ -192,7 +193,8 @@ impl Taken {
                 token: token.into(),
                 worker: Cow::Borrowed(&options.worker),
                 cursor: job.cursor.into(),
-                charges: charges.next().unwrap_or_default(),
+                charges: counted.charges,
+                account: counted.account,
                 payload: Cow::Borrowed(&job.payload),
             };
             hold(context, &record)?;
