@@ -681,16 +681,23 @@ impl Keyspace {
         self.counts.expired_keys += 1;
         let effect = Effect::Delete { object: self.objects[slot].id };
         if self.sightings.active {
-            self.see(slot, &effect);
+            self.look_at(slot, &effect);
         }
         self.note(&effect);
         self.apply(slot, &effect);
     }
 
-    fn see(&mut self, slot: Slot, effect: &Effect) {
+    /// Looks at a change before it is made, for who wants to know.
+    #[cold]
+    fn look_at(&mut self, slot: Slot, effect: &Effect) {
         let object = &self.objects[slot];
-        let is_queue = self.queues.get(object.queue).is_some_and(|queue| !queue.working);
-        self.sightings.see(object, is_queue, effect);
+        if self.handbacks.active {
+            self.handbacks.see(&object.value, effect, self.now_ms);
+        }
+        if self.sightings.active {
+            let is_queue = self.queues.get(object.queue).is_some_and(|queue| !queue.working);
+            self.sightings.see(object, is_queue, effect);
+        }
     }
 
     fn chunk_of(&self, slot: Slot, ordinal: u64) -> Result<(), Miss> {
@@ -702,11 +709,8 @@ impl Keyspace {
         if self.refusing {
             return Err(Miss::Refused);
         }
-        if self.handbacks.active {
-            self.handbacks.see(&self.objects[slot].value, effect, self.now_ms);
-        }
-        if self.sightings.active {
-            self.see(slot, effect);
+        if self.handbacks.active | self.sightings.active {
+            self.look_at(slot, effect);
         }
         self.note(effect);
         self.apply(slot, effect);

@@ -290,6 +290,12 @@ impl Limits {
         std::mem::take(&mut self.untold)
     }
 
+    /// Tells whether there are such queues.
+    #[inline]
+    pub fn has_untold(&self) -> bool {
+        !self.untold.is_empty()
+    }
+
     /// The first of the gates that lets nothing through now.
     pub fn closed(&self, gates: &[Gate], rules: &QueueRules, now_ns: u64) -> Option<Gate> {
         let is_closed = |gate: &Gate| rules.bounds(*gate).is_some_and(|bounds| self.room(*gate, bounds, now_ns) == 0);

@@ -201,6 +201,7 @@ impl Shard {
     }
 
     /// Takes note, in the frame that tells it, of what workers have written about jobs that are followed.
+    #[cold]
     pub(super) fn see_workers(&mut self) {
         let seen = see_workers(&mut Context {
             now: self.now,

@@ -388,12 +388,8 @@ impl Shard {
     /// Runs the commands of those again who wait for a key that grew: oldest first, after every command, so that nobody
     /// behind them in the same batch takes what is theirs.
     pub(super) fn serve_waiters(&mut self, now: Now, sockets: &dyn Sockets) {
-        for id in self.jobs.limits.take_untold() {
-            if let Some(queue) = self.keys.queues.get(id) {
-                let (database, key) = (queue.database, queue.key.clone());
-                self.keys.note_growth = self.house.waiters.len() > 0;
-                self.keys.note_eligible(database, &key);
-            }
+        if self.jobs.limits.has_untold() {
+            self.tell_opened();
         }
         while self.keys.has_grown() {
             for grown in self.keys.take_grown() {
@@ -413,6 +409,18 @@ impl Shard {
                     }
                     self.run_parked(now, id);
                 }
+            }
+        }
+    }
+
+    /// Lets those look again who wait for queues for which gates have opened.
+    #[cold]
+    fn tell_opened(&mut self) {
+        for id in self.jobs.limits.take_untold() {
+            if let Some(queue) = self.keys.queues.get(id) {
+                let (database, key) = (queue.database, queue.key.clone());
+                self.keys.note_growth = self.house.waiters.len() > 0;
+                self.keys.note_eligible(database, &key);
             }
         }
     }
