@@ -186,16 +186,7 @@ impl Shard {
     pub(super) fn with_context<T>(&mut self, now: Now, database: usize, work: impl FnOnce(&mut Context) -> T) -> T {
         self.keys.begin(self.house.buffer.next_lsn(), database);
         self.keys.note_growth = self.house.waiters.len() > 0;
-        let mut context = Context {
-            now,
-            keys: &mut self.keys,
-            jobs: &mut self.jobs,
-            session: &mut self.own_session,
-            host: &mut self.house,
-            random: &mut self.random,
-            within: Within::Nothing,
-        };
-        let done = work(&mut context);
+        let done = work(&mut self.own_context(now));
         self.finish_frame();
         done
     }
@@ -203,17 +194,21 @@ impl Shard {
     /// Takes note, in the frame that tells it, of what workers have written about jobs that are followed.
     #[cold]
     pub(super) fn see_workers(&mut self) {
-        let seen = see_workers(&mut Context {
-            now: self.now,
+        if let Err(stop) = see_workers(&mut self.own_context(self.now)) {
+            error!(?stop, "that a job has ended cannot be noted");
+        }
+    }
+
+    /// For what no client asks for.
+    fn own_context(&mut self, now: Now) -> Context<'_> {
+        Context {
+            now,
             keys: &mut self.keys,
             jobs: &mut self.jobs,
             session: &mut self.own_session,
             host: &mut self.house,
             random: &mut self.random,
             within: Within::Nothing,
-        });
-        if let Err(stop) = seen {
-            error!(?stop, "that a job has ended cannot be noted");
         }
     }
 

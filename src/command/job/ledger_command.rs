@@ -176,7 +176,7 @@ pub fn held(context: &mut Context, key: &[u8], pending: u64) -> Option<u64> {
     let slot = context.keys.find_kind(key, Kind::List).ok()??;
     match serve::rules_of(context, slot) {
         Some((_, rules)) if rules.paused.is_some() => Some(pending),
-        Some((_, rules)) if rules.holds() => None,
+        Some((_, rules)) if rules.holds() || !rules.limits().is_empty() => None,
         _ => Some(0),
     }
 }
