@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Beats without a job that say that it has ended.
 const BEATS: u8 = 2;
+/// Jobs that one process may say to work on between two beats.
+const WORKS_ON_MAX: usize = 10_000;
 /// A process that has not beaten for so long is no longer asked.
 const ALIVE_MS: u64 = 60_000;
 
@@ -87,7 +89,10 @@ impl Heartbeats {
 
     /// A process says that it works on a job.
     pub fn works_on(&mut self, database: usize, process: &[u8], identity: u64) {
-        self.processes.entry((database, process.into())).or_default().works_on.insert(identity);
+        let of = self.processes.entry((database, process.into())).or_default();
+        if of.works_on.len() < WORKS_ON_MAX {
+            of.works_on.insert(identity);
+        }
     }
 
     /// A process at a host has beaten; answers the jobs that have ended.

@@ -7,7 +7,7 @@
 //!
 //! Queues that have jobs waiting at a closed gate are told when it opens, and asked about nothing in between.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use compact_str::CompactString;
 use smallvec::SmallVec;
@@ -27,6 +27,9 @@ const FORGOTTEN_A_JOB: usize = 4;
 const KEPT_NS: u64 = 1_000_000_000;
 /// The same of one whose rate finds itself.
 const KEPT_ADAPTIVE_NS: u64 = 600_000_000_000;
+/// Gates that one turn opens because their time has come, and those that one pop of a queue sees to.
+const WOKEN_AT_ONCE: usize = 1_024;
+const OPENED_AT_ONCE: usize = 1_024;
 /// What a gate costs in the maps.
 const GATE_BYTES: usize = 160;
 
@@ -59,7 +62,7 @@ pub struct Limits {
     /// (when, gate) of those from when on nothing is known of them that matters.
     idle: BTreeSet<(u64, Gate)>,
     /// By queue: gates that have opened since it looked last.
-    opened: HashMap<u32, Vec<Gate>>,
+    opened: HashMap<u32, VecDeque<Gate>>,
     /// Queues for which a gate has opened that nobody was told of.
     untold: Vec<u32>,
 }
@@ -258,18 +261,17 @@ impl Limits {
 
     /// Tells one queue that a gate is open.
     pub fn open_for(&mut self, gate: Gate, queue: u32) {
-        let opened = self.opened.entry(queue).or_default();
-        if !opened.contains(&gate) {
-            opened.push(gate);
-        }
+        // A queue that is told of a gate waits there no more, so it is told once for each time that it waited.
+        self.opened.entry(queue).or_default().push_back(gate);
         if !self.untold.contains(&queue) {
             self.untold.push(queue);
         }
     }
 
-    /// Opens the gates whose time has come.
+    /// Opens gates whose time has come.
     pub fn wake(&mut self, now_ns: u64) {
-        while let Some((_, gate)) = self.wakes.first().copied().filter(|(at_ns, _)| *at_ns <= now_ns) {
+        for _ in 0..WOKEN_AT_ONCE {
+            let Some((_, gate)) = self.wakes.first().copied().filter(|(at_ns, _)| *at_ns <= now_ns) else { return };
             self.wakes.pop_first();
             self.open(gate);
         }
@@ -280,9 +282,16 @@ impl Limits {
         self.wakes.first().map(|(at_ns, _)| *at_ns)
     }
 
-    /// The gates that have opened for a queue since the last call.
+    /// Gates that have opened for a queue; where there are more than are seen to at once, who waits is told again.
     pub fn take_opened(&mut self, queue: u32) -> Vec<Gate> {
-        if self.opened.is_empty() { Vec::new() } else { self.opened.remove(&queue).unwrap_or_default() }
+        let Some(opened) = self.opened.get_mut(&queue) else { return Vec::new() };
+        let gates = opened.drain(..opened.len().min(OPENED_AT_ONCE)).collect();
+        if opened.is_empty() {
+            self.opened.remove(&queue);
+        } else if !self.untold.contains(&queue) {
+            self.untold.push(queue);
+        }
+        gates
     }
 
     /// Queues for which gates have opened since the last call.
@@ -452,6 +461,26 @@ mod tests {
         assert!(limits.get(charge.gate).is_none() && limits.untold.is_empty());
         limits.end(charge.gate, 0);
         assert_eq!(limits.room(charge.gate, &bounds, 0), 2, "it never has more slots than it has");
+    }
+
+    #[test]
+    fn only_so_many_gates_open_at_once_and_none_is_forgotten() {
+        let (mut limits, bounds) = (Limits::default(), rate(10, 1));
+        let count = 2 * WOKEN_AT_ONCE + 1;
+        for key in 0..count {
+            let charge = charge(&key.to_string());
+            limits.begin(&charge, &bounds, 0);
+            limits.wait(charge.gate, &bounds, 7, 0);
+        }
+        let mut seen = BTreeSet::new();
+        for _ in 0..3 {
+            limits.wake(SECOND);
+            assert_eq!(limits.take_untold(), [7]);
+            let opened = limits.take_opened(7);
+            assert!(!opened.is_empty() && opened.len() <= OPENED_AT_ONCE);
+            seen.extend(opened);
+        }
+        assert_eq!((seen.len(), limits.next_wake_ns(), limits.take_opened(7)), (count, None, vec![]));
     }
 
     #[test]

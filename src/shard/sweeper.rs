@@ -218,7 +218,8 @@ impl Shard {
         let now_ns = now.mono.as_nanos() as u64;
         let has_ended = is_over(self.jobs.rules.next_expiry_ms())
             || is_over(self.jobs.leases.next_due_ms())
-            || self.jobs.limits.next_wake_ns().is_some_and(|at_ns| at_ns <= now_ns);
+            || self.jobs.limits.next_wake_ns().is_some_and(|at_ns| at_ns <= now_ns)
+            || self.jobs.limits.has_untold();
         if !has_ended && !self.house.sweeper.is_busy() && !self.jobs.has_asked() && !self.have_rules_changed() {
             return false;
         }
@@ -245,7 +246,9 @@ impl Shard {
             self.house.sweeper.answers.clear();
         }
         self.serve_waiters(now, sockets);
-        put_back || checked || sought || swept || tasked || counted || indexed
+        // Where more gates opened than a pop sees to at once, those who wait look again.
+        let opened = self.jobs.limits.has_untold();
+        opened || put_back || checked || sought || swept || tasked || counted || indexed
     }
 
     /// Takes what a thread has brought for a step.

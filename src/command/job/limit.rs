@@ -9,7 +9,7 @@ use super::registry::{self, Change, maker};
 use super::rules::described;
 use super::{CHANGE, READ, SINCE, container, help_of, known, map, number, text, text_of, words};
 use crate::command::argument::{is, not_negative};
-use crate::command::{Command, Context, Flag, Group, Keys, Outcome};
+use crate::command::{Command, Context, Flag, Group, Keys, Outcome, Stop};
 
 const KIND: &str = "limit";
 /// Keys that GET shows: those with the most running, then those that wait the longest.
@@ -209,6 +209,7 @@ fn delete(context: &mut Context, request: &[Bytes]) -> Outcome {
 }
 
 fn take(context: &mut Context, request: &[Bytes]) -> Outcome {
+    refuse_to_try(context)?;
     let (rule, limit) = found(context, &request[2])?;
     let Some(rate) = &limit.bounds.rate else {
         return Err(Error::new(format!("ERR limit '{}' has no RATE to take from", rule.name)).into());
@@ -235,7 +236,13 @@ fn take(context: &mut Context, request: &[Bytes]) -> Outcome {
     ]))
 }
 
+/// What is drawn or told is no data, and must not count while EXEC only learns what it will miss.
+fn refuse_to_try(context: &Context) -> Result<(), Stop> {
+    if context.keys.refuses_writes() { Err(Stop::Refused) } else { Ok(()) }
+}
+
 fn feedback(context: &mut Context, request: &[Bytes]) -> Outcome {
+    refuse_to_try(context)?;
     let (rule, limit) = found(context, &request[2])?;
     if limit.bounds.adaptive.is_none() {
         return Err(Error::new(format!("ERR limit '{}' is not ADAPTIVE, and takes no feedback", rule.name)).into());
@@ -421,6 +428,9 @@ mod tests {
         assert_eq!(bench.run("JOB.LIMIT TAKE api shop1 2"), reply(0, 1, -1, 4));
         assert_eq!(bench.run("JOB.LIMIT TAKE api shop1 2"), reply(1, 1, 2, 4));
         assert_eq!(bench.run("JOB.LIMIT TAKE api shop2"), reply(0, 2, -1, 2));
+        bench.send("MULTI");
+        bench.send("JOB.LIMIT TAKE api shop3");
+        assert_eq!(bench.send("EXEC"), Reply::Array(vec![reply(0, 2, -1, 2)]), "a transaction draws once");
         fill(&mut bench, "Sync", "shop1", 2);
         assert_eq!(drain(&mut bench), ["Syncshop10"], "jobs draw on the same");
         bench.run("JOB.LIMIT SET slots CLASS Sync CONCURRENCY 1");
