@@ -17,6 +17,9 @@ use super::value::Value;
 /// WHERE reads whole documents, and only up to this size: one of a megabyte already takes some ten milliseconds.
 pub const DOCUMENT_BYTES_MAX: usize = 1_000_000;
 
+/// A longer time is nobody's.
+const DURATION_SECONDS_MAX: f64 = 1e10;
+
 /// See the module. Answers are kept, so it is made once for a payload and asked as often as one likes.
 #[derive(Debug)]
 pub struct Job<'a> {
@@ -154,6 +157,30 @@ impl<'a> Job<'a> {
     /// When the job was last put into a queue, in Unix milliseconds; a retry renews it.
     pub fn enqueued_ms(&self) -> Option<u64> {
         self.time(Field::EnqueuedAt).or_else(|| self.time(Field::QueueTime)).or_else(|| self.active_enqueued_ms())
+    }
+
+    /// What the job itself asks for: to begin within so long.
+    pub fn slo_ms(&self) -> Option<u64> {
+        self.duration_ms(Field::Slo)
+    }
+
+    /// Its share relative to 1 when not everything can be kept.
+    pub fn weight(&self) -> Option<f64> {
+        self.field(Field::Weight)?.parse().ok()
+    }
+
+    /// When it is not worth doing any more, in Unix milliseconds.
+    pub fn expires_ms(&self) -> Option<u64> {
+        self.enqueued_ms()?.checked_add(self.duration_ms(Field::ExpiresIn)?)
+    }
+
+    /// A time in seconds, or with its unit.
+    fn duration_ms(&self, field: Field) -> Option<u64> {
+        let text = self.field(field)?;
+        match text.parse::<f64>() {
+            Ok(seconds) => (seconds > 0.0 && seconds < DURATION_SECONDS_MAX).then_some((seconds * 1000.0) as u64),
+            Err(_) => time::parse_duration_ms(&text).ok(),
+        }
     }
 
     /// The tenant by the default search: `cattr`, then `tenant_id`, `apartment`, `acts_as_tenant`, then the first hash among

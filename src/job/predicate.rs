@@ -39,6 +39,8 @@ pub struct Predicate {
     pub(super) before_ms: Option<u64>,
     pub(super) older_ms: Option<u64>,
     pub(super) filter: Option<Filter>,
+    /// It says itself that it is not worth doing any more. No words say this.
+    pub(super) expired: bool,
     /// What a payload of this class holds.
     class_needle: Needles,
     /// What the other parts ask for.
@@ -49,6 +51,16 @@ impl Predicate {
     /// Makes the predicate that every job of every queue matches.
     pub fn all() -> Predicate {
         Predicate::default()
+    }
+
+    /// Makes the predicate of the jobs that have waited longer than they said themselves they are worth.
+    pub fn expired() -> Predicate {
+        Predicate { expired: true, ..Predicate::default() }
+    }
+
+    /// The same, of those jobs only that have waited so long.
+    pub fn older(self, ms: u64) -> Predicate {
+        Predicate { older_ms: Some(self.older_ms.map_or(ms, |own| own.max(ms))), ..self }
     }
 
     /// Reads as many words of a predicate as stand at the front; answers how many those were. Keywords may come in any
@@ -97,6 +109,7 @@ impl Predicate {
             && (self.ids.is_empty() || job.ids().any(|id| self.names_id(&id)))
             && self.before_ms.is_none_or(|before_ms| was_created_before(job, before_ms, pushed_by_ms))
             && self.older_ms.is_none_or(|older_ms| is_older(job, older_ms, now_ms, pushed_by_ms))
+            && (!self.expired || job.expires_ms().is_some_and(|at_ms| at_ms <= now_ms))
             && self.arguments.iter().all(|argument| argument.matches(job))
             && self.tenant.as_deref().is_none_or(|tenant| job.tenant().is_some_and(|found| found == tenant))
             && self.filter.as_ref().is_none_or(|filter| filter.matches(job))
@@ -119,7 +132,7 @@ impl Predicate {
 
     /// Tells whether a job that does not match now may match later.
     pub fn depends_on_time(&self) -> bool {
-        self.older_ms.is_some()
+        self.older_ms.is_some() || self.expired
     }
 
     /// Tells whether the time of push may matter.
@@ -148,6 +161,7 @@ impl Predicate {
             && self.arguments.is_empty()
             && self.before_ms.is_none()
             && self.older_ms.is_none()
+            && !self.expired
             && self.filter.is_none()
     }
 }

@@ -26,6 +26,8 @@ pub struct Summary {
     bytes: u32,
     created: Times,
     enqueued: Times,
+    /// Jobs that say how long they are worth doing; not known of old summaries.
+    expiring: Option<u32>,
     classes: Names,
     tenants: Names,
 }
@@ -57,7 +59,7 @@ impl Summary {
     /// # Panics
     /// If there are more than 2³² payloads, or bytes in them: a chunk is far smaller.
     pub fn of<'a>(payloads: impl Iterator<Item = &'a [u8]>) -> Summary {
-        let (mut summary, mut bytes) = (Summary::default(), 0u64);
+        let (mut summary, mut bytes, mut expiring) = (Summary::default(), 0u64, 0);
         let (mut classes, mut tenants) = (HashMap::new(), HashMap::new());
         for payload in payloads {
             let job = Job::new(payload);
@@ -66,9 +68,11 @@ impl Summary {
             summary.without_fields += u32::from(!job.has_fields());
             summary.created.note(job.created_ms());
             summary.enqueued.note(job.enqueued_ms());
+            expiring += u32::from(job.expires_ms().is_some());
             count(&mut classes, job.class());
             count(&mut tenants, job.tenant());
         }
+        summary.expiring = Some(expiring);
         summary.bytes = u32::try_from(bytes).expect("a chunk is far smaller than 4 GiB");
         (summary.classes, summary.tenants) = (Names::of(classes), Names::of(tenants));
         summary
@@ -171,6 +175,7 @@ impl Predicate {
             class.map(|class| summary.classes.holding(summary.jobs, |name| class.matches(name.as_bytes()))),
             self.tenant.as_ref().map(|tenant| summary.tenants.holding(summary.jobs, |name| name == &**tenant)),
             self.before_ms.map(|before_ms| summary.created.before(before_ms, summary.jobs)),
+            self.expired.then_some(if summary.expiring == Some(0) { Holding::None } else { Holding::Unknown }),
             (self.older_ms.is_some() || !self.ids.is_empty()).then_some(Holding::Unknown),
             (!self.arguments.is_empty() || self.filter.is_some()).then(|| summary.of_readable()),
         ];

@@ -200,6 +200,14 @@ impl List {
         chunk.ordinal(chunk.edge(side))
     }
 
+    /// The ordinal that the next item pushed to a side gets.
+    pub fn next_ordinal(&self, side: Side) -> u64 {
+        match side {
+            Side::Left => self.next_left,
+            Side::Right => self.next_right,
+        }
+    }
+
     /// Up to which rule the items of the chunk at an end were looked at. The list must not be empty.
     pub fn end_checked(&self, side: Side) -> u32 {
         self.end_ref(side).expect("an empty list does not exist").checked

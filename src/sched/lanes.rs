@@ -28,6 +28,7 @@
 //! Nothing here notices that jobs leave the list in another way: an entry whose job is gone is dropped when it is met.
 
 mod parking;
+mod ring;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +42,7 @@ use super::limits::Gate;
 use super::slab::Slab;
 
 use self::parking::Parking;
+use self::ring::Ring;
 
 /// Jobs of one lane that are indexed at a time.
 pub const LANE_JOBS_MAX: u32 = 2_000;
@@ -62,11 +64,25 @@ const PART_MAX: f32 = 0.99;
 /// Names a lane for as long as it has jobs.
 pub type LaneId = u32;
 
-/// Whose a job is, and the gates that it has to pass: jobs for which these are the same stand in one lane.
+/// Names a service level, as far as jobs are told apart by it; [`NO_LEVEL`] if not.
+pub type LevelId = u64;
+pub const NO_LEVEL: LevelId = 0;
+/// Rings that are kept of a queue in which nobody has jobs.
+const RINGS_KEPT: usize = 4;
+
+/// Whose a job is, the gates that it has to pass and its service level: jobs for which these are the same stand in one lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Whose<'a> {
     pub tenant: &'a str,
     pub gates: &'a [Gate],
+    pub level: LevelId,
+}
+
+impl<'a> Whose<'a> {
+    /// A tenant's that has no gate to pass, and no service level.
+    pub fn of(tenant: &'a str) -> Whose<'a> {
+        Whose { tenant, gates: &[], level: NO_LEVEL }
+    }
 }
 
 /// The gates of one job, of which there are few.
@@ -81,19 +97,8 @@ pub struct Lanes {
     entries: Slab<Entry>,
     /// Bytes of tenants that are too long to stand in the lane itself.
     name_bytes: usize,
-    /// Whose turn has begun. This and the others that have jobs in the index stand in one of three places, each once.
-    current: Option<LaneId>,
-    /// Those that have yet to have their turn in this round, by the place of their oldest job.
-    round: BTreeMap<u64, LaneId>,
-    /// Those that had it, or have come since it began.
-    next_round: BTreeMap<u64, LaneId>,
-    /// How many those are together, and of how many tenants.
-    in_turn: usize,
-    tenants_in_turn: usize,
-    /// The turn that has begun brought its tenant credit.
-    is_credited: bool,
-    /// Rounds that have begun.
-    rounds: u64,
+    /// One for each service level that jobs were met of.
+    rings: Vec<Ring>,
     /// Places before it were not there when the index was begun.
     start: u64,
     /// Places before it were met.
@@ -105,20 +110,16 @@ pub struct Lanes {
     refill: Option<Refill>,
     /// Refills that have begun.
     refills: u64,
-    /// The weights of their tenants, but that of the lane without a tenant.
-    turn_weight: f64,
     /// Lanes whose gates are closed.
     parking: Parking,
-    /// What is oldest is next, whosever it is.
+    /// What is oldest is next, whosever it is, unless it is …
     in_order: bool,
-    /// The part of the last arrivals that has no tenant.
-    part_without: f32,
-    arrivals: f32,
+    /// … of one of these tenants, who yield to all others.
+    noisy: Vec<Box<str>>,
     quantum: f32,
     /// Jobs cost what they are said to, and not one each: who has anything left may hand one out, and owes what is too much.
     by_cost: bool,
-    /// What a turn of weight 1 and quantum 1 brings in this round, and in the next one.
-    unit: f32,
+    /// What a turn of weight 1 and quantum 1 brings in the next round.
     next_unit: f32,
 }
 
@@ -136,6 +137,8 @@ struct Lane {
     /// Jobs in the list, as far as they were met: not exact while there are more than the index has.
     waiting: u32,
     served: u32,
+    /// The ring in which it has its turns.
+    ring: u16,
     is_in_turn: bool,
     is_hungry: bool,
     /// The refill under way indexes jobs of it.
@@ -165,6 +168,7 @@ struct Entry {
 struct Picked {
     tenant: CompactString,
     gates: Gates,
+    level: LevelId,
     place: u64,
     round: u64,
     /// What its tenant had before.
@@ -187,6 +191,7 @@ struct Refill {
 pub struct LaneState<'a> {
     pub tenant: &'a str,
     pub gates: &'a [Gate],
+    pub level: LevelId,
     /// A gate that keeps it.
     pub kept_by: Option<Gate>,
     /// Jobs that wait, as far as they were met; not exact while the index has only the first part of them.
@@ -202,7 +207,7 @@ pub struct LaneState<'a> {
 impl Lanes {
     /// An index of a list whose first job stands at a place. A lane of weight 1 hands out `quantum` jobs in its turn.
     pub fn new(start: u64, quantum: u32) -> Lanes {
-        Lanes { start, frontier: start, quantum: quantum as f32, unit: 1.0, next_unit: 1.0, ..Lanes::default() }
+        Lanes { start, frontier: start, quantum: quantum as f32, next_unit: 1.0, ..Lanes::default() }
     }
 
     /// An index of a queue that is served in order of arrival, as far as gates let jobs go.
@@ -244,13 +249,17 @@ impl Lanes {
         self.lanes.memory_bytes()
             + self.entries.memory_bytes()
             + self.name_bytes
-            + (self.by_hash.len() + self.in_turn) * IN_MAP_BYTES
+            + (self.by_hash.len() + self.in_turn()) * IN_MAP_BYTES
             + self.parking.memory_bytes()
     }
 
     /// Tells whether nobody has jobs in the index that may go.
     pub fn is_idle(&self) -> bool {
-        self.in_turn == 0
+        self.in_turn() == 0
+    }
+
+    fn in_turn(&self) -> usize {
+        self.rings.iter().map(|ring| ring.in_turn).sum()
     }
 
     /// Tells whether no more is to be indexed where it may take so much memory. An index in which nobody has jobs is never
@@ -279,7 +288,16 @@ impl Lanes {
         self.make(whose, 0.0, first)
     }
 
+    /// The ring of a service level, which is made if there is none.
+    fn ring_of(&mut self, level: LevelId) -> usize {
+        self.rings.iter().position(|ring| ring.level == level).unwrap_or_else(|| {
+            self.rings.push(Ring::new(level));
+            self.rings.len() - 1
+        })
+    }
+
     fn make(&mut self, whose: Whose, weight: f32, first: LaneId) -> LaneId {
+        let ring = self.ring_of(whose.level) as u16;
         let lane = self.lanes.insert(Lane {
             tenant: whose.tenant.into(),
             head: NONE,
@@ -290,6 +308,7 @@ impl Lanes {
             more_from: NOWHERE,
             waiting: 0,
             served: 0,
+            ring,
             is_in_turn: false,
             is_hungry: false,
             refilled: false,
@@ -354,9 +373,10 @@ impl Lanes {
     fn arrive(&mut self, lane: LaneId, jobs: u32) {
         let of = &mut self.lanes[lane];
         of.waiting = of.waiting.saturating_add(jobs);
-        self.arrivals = (self.arrivals + jobs as f32).min(RECENT);
+        let ring = &mut self.rings[usize::from(of.ring)];
+        ring.arrivals = (ring.arrivals + jobs as f32).min(RECENT);
         let is_without = if of.tenant == NO_TENANT { 1.0 } else { 0.0 };
-        self.part_without += (is_without - self.part_without) * (jobs as f32 / self.arrivals).min(1.0);
+        ring.part_without += (is_without - ring.part_without) * (jobs as f32 / ring.arrivals).min(1.0);
     }
 
     /// Tells whether a lane would only note that it has more, so that its jobs need not be read.
@@ -385,36 +405,44 @@ impl Lanes {
     /// Has a lane wait for its turn, in this round or the next one.
     fn line_up(&mut self, lane: LaneId, in_this_round: bool) {
         let place = self.first_place(lane);
-        let round = if in_this_round || self.in_order { &mut self.round } else { &mut self.next_round };
-        round.insert(place, lane);
+        let is_of_this = if self.in_order { !self.is_noisy(lane) } else { in_this_round };
+        let ring = self.ring(lane);
+        if is_of_this { &mut ring.round } else { &mut ring.next_round }.insert(place, lane);
+    }
+
+    /// The ring of a lane.
+    fn ring(&mut self, lane: LaneId) -> &mut Ring {
+        &mut self.rings[usize::from(self.lanes[lane].ring)]
     }
 
     fn join(&mut self, lane: LaneId) {
         self.lanes[lane].is_in_turn = true;
-        self.in_turn += 1;
         let first = self.first(lane);
         let of = &mut self.lanes[first];
+        let ring = &mut self.rings[usize::from(of.ring)];
+        ring.in_turn += 1;
         of.turns += 1;
         if of.turns == 1 {
-            self.turn_weight += of.counted_weight();
-            self.tenants_in_turn += 1;
+            ring.turn_weight += of.counted_weight();
+            ring.tenants_in_turn += 1;
         }
     }
 
     fn leave(&mut self, lane: LaneId) {
         let of = &mut self.lanes[lane];
         (of.is_in_turn, of.was_let_through) = (false, false);
-        self.in_turn -= 1;
         let first = self.first(lane);
         let of = &mut self.lanes[first];
+        let ring = &mut self.rings[usize::from(of.ring)];
+        ring.in_turn -= 1;
         of.turns -= 1;
         if of.turns == 0 {
-            self.turn_weight -= of.counted_weight();
-            self.tenants_in_turn -= 1;
+            ring.turn_weight -= of.counted_weight();
+            ring.tenants_in_turn -= 1;
         }
-        if self.in_turn == 0 {
+        if ring.in_turn == 0 {
             // Sums of fractions come out right only nearly.
-            self.turn_weight = 0.0;
+            ring.turn_weight = 0.0;
         }
     }
 
@@ -424,75 +452,121 @@ impl Lanes {
 
     /// Gives a tenant another weight, or none of its own.
     pub fn set_weight(&mut self, tenant: &str, weight: Option<f64>) {
-        let Some(lane) = self.find(Whose { tenant, gates: &[] }) else { return };
         let weight = weight.map_or_else(|| default_weight(tenant), |weight| weight as f32);
-        let of = &mut self.lanes[lane];
-        if of.turns > 0 {
-            self.turn_weight -= of.counted_weight();
+        for ring in 0..self.rings.len() {
+            let level = self.rings[ring].level;
+            let Some(lane) = self.find(Whose { tenant, gates: &[], level }) else { continue };
+            let of = &mut self.lanes[lane];
+            let before = of.counted_weight();
             of.weight = weight;
-            self.turn_weight += of.counted_weight();
+            if of.turns > 0 {
+                self.rings[ring].turn_weight += of.counted_weight() - before;
+            }
         }
-        of.weight = weight;
     }
 
     // ---- whose turn it is ---------------------------------------------------------------------------------------
 
-    /// The lane whose turn it is, and the place of its oldest job. Asked again without a change, it says the same.
-    pub fn turn(&mut self) -> Option<(LaneId, u64)> {
+    /// The rings in which lanes wait for their turn, each with its service level.
+    pub fn rings(&self) -> impl Iterator<Item = (usize, LevelId)> {
+        let all = self.rings.iter().enumerate();
+        all.filter(|(_, ring)| ring.in_turn > 0).map(|(index, ring)| (index, ring.level))
+    }
+
+    /// The lane of a ring whose turn it is, and the place of its oldest job. Asked again without a change, it says the same.
+    pub fn turn(&mut self, ring: usize) -> Option<(LaneId, u64)> {
         for passed in 0.. {
-            let lane = match self.current {
+            let lane = match self.rings.get(ring)?.current {
                 Some(lane) => lane,
-                None => self.begin_turn()?,
+                None => self.begin_turn(ring)?,
             };
             let first = self.first(lane);
+            let is_alone = self.rings[ring].tenants_in_turn == 1;
             let of = &mut self.lanes[first];
-            if self.tenants_in_turn == 1 {
+            if is_alone {
                 // Nobody else waits: there is nothing to share, and no debt to pay. Where others wait at gates, nothing is
                 // owed to them, but it has no more than they have when a gate opens.
                 of.deficit = of.deficit.max(if self.parking.is_empty() { 1.0 } else { 0.0 });
             }
             let is_served = if self.by_cost { of.deficit > 0.0 } else { of.deficit >= 1.0 };
-            if is_served || passed >= PASSES_MAX || self.tenants_in_turn == 1 {
+            if is_served || passed >= PASSES_MAX || is_alone || self.in_order {
                 return Some((lane, self.first_place(lane)));
             }
-            self.yield_turn();
+            self.yield_turn(ring);
         }
         unreachable!("the loop ends by itself")
     }
 
-    fn begin_turn(&mut self) -> Option<LaneId> {
-        if self.round.is_empty() {
-            std::mem::swap(&mut self.round, &mut self.next_round);
-            self.rounds += 1;
-            self.unit = self.next_unit;
-        }
-        let (_, lane) = self.round.pop_first()?;
+    fn begin_turn(&mut self, ring: usize) -> Option<LaneId> {
+        let next_unit = self.next_unit;
+        let lane = if self.in_order {
+            self.oldest(ring)?
+        } else {
+            let of = &mut self.rings[ring];
+            if of.round.is_empty() {
+                std::mem::swap(&mut of.round, &mut of.next_round);
+                of.rounds += 1;
+                of.unit = next_unit;
+            }
+            of.round.pop_first()?.1
+        };
+        self.rings[ring].current = Some(lane);
         let first = self.first(lane);
         // A turn that goes on brings nothing, nor one of another lane of the tenant in the same round.
         let keeps_turn = std::mem::take(&mut self.lanes[lane].keeps_turn);
+        let ring = &mut self.rings[ring];
         let of = &mut self.lanes[first];
-        self.is_credited = !keeps_turn && of.credited != self.rounds as u32;
-        if self.is_credited {
-            let credit = credit(of, self.turn_weight, self.part_without, self.quantum * self.unit);
-            of.deficit = (of.deficit + credit).min(credit + self.unit);
-            of.credited = self.rounds as u32;
+        ring.is_credited = !keeps_turn && of.credited != ring.rounds as u32;
+        if ring.is_credited {
+            let credit = credit(of, ring, self.quantum);
+            of.deficit = (of.deficit + credit).min(credit + ring.unit);
+            of.credited = ring.rounds as u32;
         }
-        self.current = Some(lane);
         Some(lane)
+    }
+
+    /// Takes out the lane with the oldest job, of a noisy tenant only if no other waits.
+    fn oldest(&mut self, ring: usize) -> Option<LaneId> {
+        while let Some((place, lane)) = self.rings[ring].round.pop_first() {
+            if !self.is_noisy(lane) {
+                return Some(lane);
+            }
+            self.rings[ring].next_round.insert(place, lane);
+        }
+        Some(self.rings[ring].next_round.pop_first()?.1)
+    }
+
+    fn is_noisy(&self, lane: LaneId) -> bool {
+        !self.noisy.is_empty() && self.noisy.iter().any(|tenant| **tenant == *self.lanes[lane].tenant)
+    }
+
+    /// Says which tenants are to yield to all others, in a queue that is served in order of arrival.
+    pub fn set_noisy(&mut self, tenants: Vec<Box<str>>) {
+        if self.noisy == tenants {
+            return;
+        }
+        self.noisy = tenants;
+        for ring in 0..self.rings.len() {
+            self.yield_turn(ring);
+            // Those of tenants that have become noisy are met one by one.
+            let yielding = std::mem::take(&mut self.rings[ring].next_round);
+            self.rings[ring].round.extend(yielding);
+        }
     }
 
     /// Undoes what the turn that has begun has brought its tenant.
     fn take_credit_back(&mut self, first: LaneId) {
-        if std::mem::take(&mut self.is_credited) {
-            let of = &mut self.lanes[first];
-            of.deficit -= credit(of, self.turn_weight, self.part_without, self.quantum * self.unit);
+        let of = &mut self.lanes[first];
+        let ring = &mut self.rings[usize::from(of.ring)];
+        if std::mem::take(&mut ring.is_credited) {
+            of.deficit -= credit(of, ring, self.quantum);
             of.credited = of.credited.wrapping_sub(1);
         }
     }
 
-    /// Ends the turn of the lane that has it; it keeps what it has not used.
-    pub fn yield_turn(&mut self) {
-        if let Some(lane) = self.current.take() {
+    /// Ends the turn of the lane of a ring that has it; it keeps what it has not used.
+    pub fn yield_turn(&mut self, ring: usize) {
+        if let Some(lane) = self.rings[ring].current.take() {
             self.lanes[lane].was_let_through = false;
             self.line_up(lane, false);
         }
@@ -505,7 +579,8 @@ impl Lanes {
         let first = self.first(lane);
         let of = &mut self.lanes[first];
         let (tenant, deficit) = (of.tenant.clone(), of.deficit);
-        self.picked.push(Picked { tenant, gates, place, round: self.rounds, deficit, is_credited: self.is_credited });
+        let Ring { level, rounds: round, is_credited, .. } = self.rings[usize::from(of.ring)];
+        self.picked.push(Picked { tenant, gates, level, place, round, deficit, is_credited });
         of.deficit -= cost;
         of.served += 1;
         self.drop_oldest(lane);
@@ -514,7 +589,8 @@ impl Lanes {
     /// Drops the oldest job of the lane whose turn it is, which is not in the list any more or may not be handed out. That
     /// costs it nothing. Tells whether the turn has ended with that.
     pub fn drop_oldest(&mut self, lane: LaneId) -> bool {
-        debug_assert_eq!(self.current, Some(lane), "it is that lane's turn");
+        debug_assert_eq!(self.ring(lane).current, Some(lane), "it is that lane's turn");
+        let ring = usize::from(self.lanes[lane].ring);
         let of = &mut self.lanes[lane];
         let entry = of.head;
         of.head = self.entries[entry].next;
@@ -530,12 +606,12 @@ impl Lanes {
         if count > 0 {
             let is_over = self.in_order || !self.may_go_on(first);
             if is_over {
-                self.yield_turn();
+                self.yield_turn(ring);
             }
             return is_over;
         }
         self.lanes[lane].tail = NONE;
-        self.current = None;
+        self.rings[ring].current = None;
         self.leave(lane);
         let of = &mut self.lanes[first];
         if of.turns == 0 {
@@ -556,21 +632,23 @@ impl Lanes {
 
     /// Charges a tenant that waits for what a job has cost more than was charged when it went out, or less.
     pub fn charge(&mut self, tenant: &str, cost: f32) {
-        if let Some(lane) = self.find(Whose { tenant, gates: &[] }) {
+        let mut lanes = self.rings.iter().map(|ring| Whose { tenant, gates: &[], level: ring.level });
+        if let Some(lane) = lanes.find_map(|whose| self.find(whose)) {
             self.lanes[lane].deficit -= cost;
         }
     }
 
     /// Forgets a lane without jobs, unless it is the first of others that have some.
     fn forget(&mut self, lane: LaneId) {
-        let Lane { first, others, gated, .. } = self.lanes[lane];
+        let Lane { first, others, gated, ring, .. } = self.lanes[lane];
+        let level = self.rings[usize::from(ring)].level;
         if others > 0 {
             return;
         }
         let tenant = std::mem::take(&mut self.lanes[lane].tenant);
         self.name_bytes -= heap_bytes(&tenant);
         let gates: Gates = self.gates(lane).into();
-        self.by_hash.remove(&hash_of(Whose { tenant: &tenant, gates: &gates }));
+        self.by_hash.remove(&hash_of(Whose { tenant: &tenant, gates: &gates, level }));
         if gated != NONE {
             self.parking.drop(gated);
         }
@@ -586,31 +664,37 @@ impl Lanes {
             // An idle queue keeps nothing of a burst.
             (self.lanes, self.entries) = (Slab::default(), Slab::default());
             (self.hungry, self.parking) = (Vec::new(), Parking::default());
+            if self.rings.len() > RINGS_KEPT {
+                self.rings = Vec::new();
+            }
         }
     }
 
     /// Settles what was handed out last: what still stands in the list was not taken, and is next again.
     pub fn settle(&mut self, mut is_there: impl FnMut(u64) -> bool, weight: impl Fn(&str) -> Option<f64>) {
-        while let Some(Picked { tenant, gates, place, round, deficit, is_credited }) = self.picked.pop() {
+        while let Some(Picked { tenant, gates, level, place, round, deficit, is_credited }) = self.picked.pop() {
             if !is_there(place) {
                 continue;
             }
+            let ring = self.ring_of(level);
             // The turn that has begun meanwhile will begin again.
-            if let Some(current) = self.current.take() {
+            if let Some(current) = self.rings[ring].current.take() {
                 let first = self.first(current);
                 self.take_credit_back(first);
                 self.line_up(current, true);
             }
-            if round < self.rounds && !self.in_order {
+            let of = &mut self.rings[ring];
+            if round < of.rounds && !self.in_order {
                 // So will the round. Those that have come since are few.
-                self.round.extend(std::mem::take(&mut self.next_round));
-                std::mem::swap(&mut self.round, &mut self.next_round);
-                self.rounds = round;
+                of.round.extend(std::mem::take(&mut of.next_round));
+                std::mem::swap(&mut of.round, &mut of.next_round);
+                of.rounds = round;
             }
-            let lane = self.lane(Whose { tenant: &tenant, gates: &gates }, &weight);
+            let lane = self.lane(Whose { tenant: &tenant, gates: &gates, level }, &weight);
             if self.lanes[lane].is_in_turn {
                 let first = self.first_place(lane);
-                self.round.remove(&first).or_else(|| self.next_round.remove(&first)).expect("it waits for its turn");
+                let of = &mut self.rings[ring];
+                of.round.remove(&first).or_else(|| of.next_round.remove(&first)).expect("it waits for its turn");
             } else {
                 self.unpark(lane);
                 self.join(lane);
@@ -630,8 +714,8 @@ impl Lanes {
             if is_credited {
                 of.credited = round as u32;
             }
-            self.is_credited = is_credited;
-            self.current = Some(lane);
+            let of = &mut self.rings[ring];
+            (of.is_credited, of.current) = (is_credited, Some(lane));
         }
     }
 
@@ -676,7 +760,7 @@ impl Lanes {
 
     /// Tells whether a refill has use for jobs of a tenant.
     pub fn is_refilled(&self, tenant: &str) -> bool {
-        self.find(Whose { tenant, gates: &[] }).is_some_and(|lane| self.lanes[lane].refilled)
+        self.find(Whose::of(tenant)).is_some_and(|lane| self.lanes[lane].refilled)
     }
 
     /// Indexes a job that a refill has met.
@@ -736,8 +820,7 @@ impl Lanes {
 
     /// The lanes whose turn it is next, in this order.
     pub fn turns(&self, count: usize) -> impl Iterator<Item = LaneState<'_>> {
-        let waiting = self.round.values().chain(self.next_round.values());
-        self.current.iter().chain(waiting).take(count).map(|lane| self.state(&self.lanes[*lane]))
+        self.rings.iter().flat_map(Ring::lanes).take(count).map(|lane| self.state(&self.lanes[lane]))
     }
 
     fn state<'a>(&'a self, of: &'a Lane) -> LaneState<'a> {
@@ -745,6 +828,7 @@ impl Lanes {
         LaneState {
             tenant: &of.tenant,
             gates: if of.gated == NONE { &[] } else { self.parking.gates(of.gated) },
+            level: self.rings[usize::from(of.ring)].level,
             kept_by: if of.gated == NONE { None } else { self.parking.kept_by(of.gated) },
             jobs: u64::from(of.waiting.max(of.count)),
             has_more: of.more_from != NOWHERE,
@@ -754,15 +838,14 @@ impl Lanes {
         }
     }
 
-    /// The part of the last arrivals that has no tenant.
+    /// The part of the last arrivals that has no tenant, where jobs are not told apart by service levels.
     pub fn part_without(&self) -> f64 {
-        f64::from(self.part_without)
+        self.rings.first().map_or(0.0, |ring| f64::from(ring.part_without))
     }
 
-    /// The places of the jobs that come next, one for each lane in turn, for who reads ahead.
+    /// The places of the jobs that come next in each ring, one for each lane in turn, for who reads ahead.
     pub fn ahead(&self, count: usize) -> impl Iterator<Item = u64> {
-        let current = self.current.map(|lane| self.first_place(lane));
-        current.into_iter().chain(self.round.keys().chain(self.next_round.keys()).copied()).take(count)
+        self.rings.iter().flat_map(Ring::lanes).take(count).map(|lane| self.first_place(lane))
     }
 }
 
@@ -778,17 +861,17 @@ fn default_weight(tenant: &str) -> f32 {
     if tenant == NO_TENANT { -1.0 } else { 1.0 }
 }
 
-/// Jobs that a lane may hand out in a turn.
-fn credit(lane: &Lane, turn_weight: f64, part_without: f32, quantum: f32) -> f32 {
+/// Jobs that a lane of a ring may hand out in a turn.
+fn credit(lane: &Lane, ring: &Ring, quantum: f32) -> f32 {
     if lane.weight >= 0.0 {
-        return lane.weight * quantum;
+        return lane.weight * quantum * ring.unit;
     }
-    let part = part_without.min(PART_MAX);
-    ((part / (1.0 - part)) * turn_weight as f32).max(f32::MIN_POSITIVE) * quantum
+    let part = ring.part_without.min(PART_MAX);
+    ((part / (1.0 - part)) * ring.turn_weight as f32).max(f32::MIN_POSITIVE) * quantum * ring.unit
 }
 
 fn hash_of(whose: Whose) -> u64 {
-    let tenant = xxh3_64(whose.tenant.as_bytes());
+    let tenant = xxh3_64(whose.tenant.as_bytes()) ^ whose.level.wrapping_mul(0xa076_1d64_78bd_642f);
     whose
         .gates
         .iter()

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::costs::Account;
+use super::flights::Flights;
 use super::lanes::Gates;
 
 /// Jobs of one database that came back and whose attempts are counted on; beyond them the oldest begins anew.
@@ -98,6 +99,8 @@ pub struct OfDatabase {
     done_known: HashMap<u64, u32>,
     name_bytes: usize,
     counts: Counts,
+    /// Whose jobs run, by a hash of their queue, as far as somebody is charged for them.
+    flights: HashMap<u64, Flights>,
 }
 
 impl Leases {
@@ -112,6 +115,9 @@ impl Leases {
         of.tokens.insert(hash_of(&lease.token), number);
         of.jobs.insert((lease.identity, number));
         of.due.insert((lease.due_ms, number));
+        if let (Some(account), false) = (&lease.account, lease.held_by == HeldBy::Delay) {
+            of.flights.entry(xxh3_64(&lease.queue)).or_default().began(&account.tenant);
+        }
         of.leases.insert(number, lease);
     }
 
@@ -123,6 +129,13 @@ impl Leases {
         of.tokens.remove(&hash_of(&lease.token));
         of.jobs.remove(&(lease.identity, number));
         of.due.remove(&(lease.due_ms, number));
+        let queue = xxh3_64(&lease.queue);
+        if let (Some(account), Some(flights)) = (&lease.account, of.flights.get_mut(&queue)) {
+            flights.ended(&account.tenant);
+            if flights.is_empty() {
+                of.flights.remove(&queue);
+            }
+        }
         Some(lease)
     }
 
@@ -199,6 +212,12 @@ impl Leases {
             let (due_ms, number) = of.due.first()?;
             (*due_ms <= now_ms).then_some((*database, *number))
         })
+    }
+
+    /// Tenants that have very many of the running jobs of a queue.
+    pub fn noisy(&self, database: usize, queue: &[u8]) -> Vec<Box<str>> {
+        let flights = self.databases.get(&database).and_then(|of| of.flights.get(&xxh3_64(queue)));
+        flights.map_or_else(Vec::new, Flights::noisy)
     }
 
     /// How many jobs of a database there are of each kind.

@@ -11,15 +11,19 @@
 //! A queue that tenants share has [`Lanes`] instead, which say whose job is next and where it stands.
 
 mod adaptive;
+mod arrivals;
 mod costs;
+mod flights;
 mod heartbeats;
 mod lanes;
 mod leases;
 mod limits;
+mod promises;
 mod queue_rules;
 mod rule;
 mod rules;
 mod slab;
+mod slack;
 mod work;
 
 use std::collections::HashMap;
@@ -28,16 +32,20 @@ use std::time::Duration;
 
 pub use self::work::{Until, Work};
 pub use adaptive::Phase;
+pub use arrivals::Arrivals;
 pub use costs::{Account, Costs};
 pub use heartbeats::Heartbeats;
-pub use lanes::{Gates, LANE_JOBS_MAX, LaneState, Lanes, NO_TENANT, Whose};
+pub use lanes::{Gates, LANE_JOBS_MAX, LaneId, LaneState, Lanes, LevelId, NO_LEVEL, NO_TENANT, Whose};
 pub use leases::{HeldBy, Lease, Leases, Returned};
 pub use limits::{Charge, Gate, Limits, NO_KEY};
-pub use queue_rules::{Besides, PAUSED_BY_SET, QueueRules, Taking, Verdict};
+pub use promises::Promises;
+pub use queue_rules::{Besides, EXPIRED, PAUSED_BY_SET, Promising, QueueRules, Taking, Verdict};
 pub use rule::{
-    Action, Blackhole, Bounds, By, Cost, Fair, Kind, Limit, Made, Rate, Rule, Scope, Sharing, Span, Weight,
+    Action, Blackhole, Bounds, By, Cost, Fair, Kind, Limit, Made, Mode, Order, Rate, Rule, Scope, Sharing, Slo, Span,
+    Weight,
 };
 pub use rules::Rules;
+pub use slack::{Candidate, Level, Slack, WITHIN_DEFAULT_MS};
 
 /// Ordinals at an end of a queue, both included, of which none may be handed out; `inner` is the one deepest inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +71,8 @@ pub struct QueueState {
     pub unlooked: u64,
     /// Whose job is next, if the queue is shared between tenants.
     pub shared: Option<Box<Shared>>,
+    /// When jobs came, where service levels ask for it.
+    pub arrivals: Arrivals,
 }
 
 /// The lanes of a queue, and from which side of its list they are served.
@@ -105,6 +115,16 @@ impl Shared {
     }
 }
 
+/// The lanes of a queue, and what is known besides of what may be handed out.
+pub struct OfLanes<'a> {
+    pub shared: &'a mut Shared,
+    pub arrivals: &'a Arrivals,
+    pub limits: &'a mut Limits,
+    pub leases: &'a Leases,
+    pub costs: &'a Costs,
+    pub slack: &'a mut Slack,
+}
+
 /// The versions of all that the rules of a queue follow from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Seen {
@@ -119,6 +139,10 @@ pub struct Scheduler {
     pub leases: Leases,
     pub limits: Limits,
     pub heartbeats: Heartbeats,
+    /// By database.
+    slack: HashMap<usize, Slack>,
+    /// What was promised and kept.
+    pub promises: Promises,
     /// By queue, of those that are shared by run time.
     costs: HashMap<u32, Costs>,
     /// By number of the queue.
@@ -162,10 +186,21 @@ impl Scheduler {
         if state.seen != seen {
             let rules = self.rules.for_queue(database, key, besides());
             let QueueState { clean, unlooked, object, rewrites, .. } = *state;
+            let arrivals = std::mem::take(&mut state.arrivals);
             let rules = (!rules.is_empty()).then(|| Arc::new(rules));
             let shared = state.shared_under(rules.as_deref());
             let retired = state.shared.take();
-            *state = QueueState { seen, rules, clean, unlooked, object, rewrites, shared, ..QueueState::default() };
+            *state = QueueState {
+                seen,
+                rules,
+                clean,
+                unlooked,
+                object,
+                rewrites,
+                shared,
+                arrivals,
+                ..QueueState::default()
+            };
             self.retire(retired);
         }
         &mut self.queues[id as usize]
@@ -176,11 +211,28 @@ impl Scheduler {
         self.queues.get_mut(id as usize)
     }
 
-    /// The lanes of a queue, how limits stand, what is known of jobs that were leased, and what jobs of the queue cost.
-    pub fn of_lanes(&mut self, id: u32) -> Option<(&mut Shared, &mut Limits, &Leases, &Costs)> {
-        let shared = self.queues.get_mut(id as usize)?.shared.as_mut()?;
-        let costs = self.costs.entry(id).or_default();
-        Some((shared, &mut self.limits, &self.leases, costs))
+    /// What a pop of a queue with lanes goes by.
+    pub fn of_lanes(&mut self, database: usize, id: u32) -> Option<OfLanes<'_>> {
+        let state = self.queues.get_mut(id as usize)?;
+        Some(OfLanes {
+            shared: state.shared.as_mut()?,
+            arrivals: &state.arrivals,
+            limits: &mut self.limits,
+            leases: &self.leases,
+            costs: self.costs.entry(id).or_default(),
+            slack: self.slack.entry(database).or_default(),
+        })
+    }
+
+    /// How service levels of a database have been served.
+    pub fn slack(&mut self, database: usize) -> &mut Slack {
+        self.slack.entry(database).or_default()
+    }
+
+    /// Notes that a job was handed out which was promised something, and since when it had waited.
+    pub fn promised(&mut self, database: usize, queue: &[u8], level: Level, since_ms: u64, now_ms: u64) {
+        self.slack(database).served(level, now_ms);
+        self.promises.kept(database, queue, level, now_ms.saturating_sub(since_ms), now_ms);
     }
 
     /// What jobs of a queue cost.
@@ -339,6 +391,7 @@ impl QueueState {
             self.clean = 0;
             (self.object, self.rewrites) = (object, rewrites);
             self.held = [None; 2];
+            self.arrivals = Arrivals::default();
             return self.shared.take();
         }
         None
@@ -372,19 +425,18 @@ mod tests {
         let mut made = || Shared::new(Lanes::new(0, 1), 0, scheduler.number_lanes());
         let (old, mut shared) = (made(), made());
         assert_ne!(old.reads_for(false), shared.reads_for(false), "lanes that were made anew have met less");
-        let lane = shared.lanes.lane(Whose { tenant: "a", gates: &[] }, |_| None);
+        let lane = shared.lanes.lane(Whose::of("a"), |_| None);
         (0..u64::from(LANE_JOBS_MAX) * 3).for_each(|place| shared.lanes.add(lane, place));
         let mut read_for = None;
         for place in 0..u64::from(LANE_JOBS_MAX) + 10 {
-            let (lane, _) = shared.lanes.turn().expect("there are jobs");
+            let (lane, _) = shared.lanes.turn(0).expect("there are jobs");
             shared.lanes.take(lane, 1.0);
             shared.lanes.settle(|_| false, |_| None);
             let Some(at) = shared.lanes.begin_refill() else { continue };
             let now = shared.reads_for(true);
             assert!(now.is_refill() && now != shared.reads_for(false));
             assert!(read_for.replace(now) != Some(now), "the refill after {place} jobs is another one");
-            (at..at + u64::from(LANE_JOBS_MAX))
-                .for_each(|place| shared.lanes.refill(Whose { tenant: "a", gates: &[] }, place));
+            (at..at + u64::from(LANE_JOBS_MAX)).for_each(|place| shared.lanes.refill(Whose::of("a"), place));
             shared.lanes.refilled(at + u64::from(LANE_JOBS_MAX));
         }
         assert!(read_for.is_some(), "the lane was refilled");

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use crate::job::{Holding, Job, Matcher, Predicate, Summary};
 
-use super::lanes::{Gates, NO_TENANT};
+use super::lanes::{Gates, LevelId, NO_LEVEL, NO_TENANT};
 use super::limits::{Charge, Gate, NO_KEY};
-use super::rule::{Action, Blackhole, Bounds, By, Cost, Kind, Limit, Rule, Sharing};
+use super::rule::{Action, Blackhole, Bounds, By, Cost, Kind, Limit, Mode, Rule, Sharing, Slo};
+use super::slack::{Level, WITHIN_DEFAULT_MS};
 
 /// The name under which a set that pauses queues is shown.
 pub const PAUSED_BY_SET: &str = "sidekiq:paused";
@@ -60,6 +61,23 @@ pub struct Limiting {
     limit: Limit,
 }
 
+/// A rule that promises something to jobs.
+#[derive(Debug, Clone)]
+pub struct Promising {
+    pub name: Arc<str>,
+    pub number: u64,
+    revision: u64,
+    pub slo: Slo,
+}
+
+/// The name under which jobs are taken out that say themselves how long they are worth doing.
+pub const EXPIRED: &str = "expired";
+/// Of a level that jobs ask for themselves, the number says all: this bit, then what they are promised, then the weight in
+/// hundredths.
+const OWN_LEVEL: LevelId = 1 << 63;
+const OWN_WEIGHT_BITS: u32 = 20;
+const OWN_WITHIN_MS_MAX: u64 = (1 << (63 - OWN_WEIGHT_BITS)) - 1;
+
 /// What holds for a queue without a rule that says it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Besides {
@@ -88,6 +106,10 @@ pub struct QueueRules {
     pub fair: Option<Sharing>,
     weights: BTreeMap<Box<str>, f64>,
     limits: Vec<Limiting>,
+    /// The tightest first.
+    promises: Vec<Promising>,
+    /// The job that has used most of its time is next.
+    pub slack: bool,
     /// The revisions of the rules that single jobs are not handed out for.
     barring: Vec<u64>,
 }
@@ -103,6 +125,7 @@ impl QueueRules {
         let (mut taking, mut holding) = (Vec::new(), Vec::new());
         let mut paused: Option<Arc<str>> = paused_by_set.then(|| PAUSED_BY_SET.into());
         let mut limits = Vec::new();
+        let (mut promises, mut ordered, mut slack) = (Vec::new(), false, false);
         let (mut fair, mut weighed, mut barring) = (shared.then(Sharing::default), BTreeMap::new(), Vec::new());
         for rule in rules {
             match &rule.kind {
@@ -126,6 +149,20 @@ impl QueueRules {
                     revision: rule.revision,
                     limit: limit.clone(),
                 }),
+                Kind::Slo(slo) => {
+                    if let Some(expires_ms) = slo.expires_ms {
+                        let predicate = slo.predicate.clone().older(expires_ms);
+                        barring.push(rule.revision);
+                        taking.push(Taking::quarantining(rule, rule.name.as_str(), predicate));
+                    }
+                    promises.push(Promising {
+                        name: rule.name.as_str().into(),
+                        number: rule.number,
+                        revision: rule.revision,
+                        slo: slo.clone(),
+                    });
+                }
+                Kind::Order(order) => (ordered, slack) = (true, order.slack),
                 Kind::Weight(of) => drop(weighed.insert(&*of.tenant, (of.weight, rule))),
             }
         }
@@ -138,11 +175,31 @@ impl QueueRules {
                 holding.push(Keeping { name: rule.name.as_str().into(), what: Kept::OfTenant(tenant.into()) });
             }
         }
+        // What jobs say themselves counts where somebody has spoken of service levels.
+        if ordered || !promises.is_empty() {
+            taking.push(Taking::of_expired());
+        }
+        promises.sort_by_key(|of| of.slo.within_ms);
         let matcher = Matcher::new(taking.iter().map(|taking| taking.predicate.clone()).collect());
         let timed = taking.iter().any(|taking| taking.predicate.depends_on_time());
         let epoch = if taking.is_empty() { 0 } else { epoch };
         let key = key.into();
-        QueueRules { key, version, epoch, paused, timed, taking, matcher, holding, fair, weights, limits, barring }
+        QueueRules {
+            key,
+            version,
+            epoch,
+            paused,
+            timed,
+            taking,
+            matcher,
+            holding,
+            fair,
+            weights,
+            limits,
+            promises,
+            slack,
+            barring,
+        }
     }
 
     /// One rule alone, to be asked about jobs of a queue, or by [`takes_from`](Self::takes_from) about those of any.
@@ -157,12 +214,72 @@ impl QueueRules {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.taking.is_empty() && self.holding.is_empty() && self.paused.is_none() && !self.has_lanes()
+        self.taking.is_empty()
+            && self.holding.is_empty()
+            && self.paused.is_none()
+            && self.promises.is_empty()
+            && !self.has_lanes()
     }
 
-    /// The queue is served by lanes: it is shared, or limits act on its jobs.
+    /// The queue is served by lanes: it is shared, limits act on its jobs, or some are more urgent.
     pub fn has_lanes(&self) -> bool {
-        self.fair.is_some() || !self.limits.is_empty()
+        self.fair.is_some() || self.has_gates_or_levels()
+    }
+
+    /// What goes out is known of lanes only, whichever end is popped.
+    pub fn has_gates_or_levels(&self) -> bool {
+        !self.limits.is_empty() || self.slack
+    }
+
+    /// Jobs are promised something.
+    pub fn promises(&self) -> &[Promising] {
+        &self.promises
+    }
+
+    /// When jobs came has to be known.
+    pub fn asks_arrivals(&self) -> bool {
+        self.slack || !self.promises.is_empty()
+    }
+
+    /// The service level of a job: of the rules that match the tightest, or what it says itself.
+    pub fn level(&self, job: &Job, now_ms: u64) -> Level {
+        let promised = self.promises.iter().find(|of| of.slo.predicate.matches(&self.key, job, now_ms, now_ms));
+        match promised {
+            Some(of) => Level::of_rule(of),
+            None => match job.slo_ms() {
+                Some(within_ms) => self.level_of(own_level(within_ms, job.weight())),
+                None => Level::NONE,
+            },
+        }
+    }
+
+    /// By which jobs are told apart here.
+    pub fn level_id(&self, job: &Job, now_ms: u64) -> LevelId {
+        if self.slack { self.level(job, now_ms).id } else { NO_LEVEL }
+    }
+
+    /// What a number stands for.
+    pub fn level_of(&self, id: LevelId) -> Level {
+        if id & OWN_LEVEL != 0 {
+            let within_ms = (id & !OWN_LEVEL) >> OWN_WEIGHT_BITS;
+            return Level { id, within_ms, weight: (id & ((1 << OWN_WEIGHT_BITS) - 1)) as f64 / 100.0 };
+        }
+        self.promises.iter().find(|of| of.number + 1 == id).map_or(Level::NONE, Level::of_rule)
+    }
+
+    /// The name of a rule that promises a level.
+    pub fn level_name(&self, id: LevelId) -> Option<&str> {
+        self.promises.iter().find(|of| of.number + 1 == id).map(|of| &*of.name)
+    }
+
+    /// Which tenants have very many jobs running matters.
+    pub fn asks_flights(&self) -> bool {
+        self.fair.as_ref().is_some_and(|fair| fair.mode == Mode::Sqs)
+    }
+
+    /// Who is charged has to be known of jobs that run.
+    pub fn charges_tenants(&self) -> bool {
+        self.costs_runtime() || self.asks_flights()
     }
 
     /// Jobs have to pass gates.
@@ -223,9 +340,12 @@ impl QueueRules {
             let revisions = |rules: &QueueRules| rules.limits.iter().map(|of| of.revision).collect::<Vec<_>>();
             revisions(self) == revisions(other)
         };
+        let levels = |rules: &QueueRules| rules.promises.iter().map(|of| of.revision).collect::<Vec<_>>();
         self.has_lanes()
             && self.fair == other.fair
             && same_limits()
+            && self.slack == other.slack
+            && (!self.slack || levels(self) == levels(other))
             && other.barring.iter().all(|revision| self.barring.contains(revision))
     }
 
@@ -322,7 +442,51 @@ impl QueueRules {
     }
 }
 
+/// The number of a level that a job asks for itself.
+fn own_level(within_ms: u64, weight: Option<f64>) -> LevelId {
+    let hundredths =
+        weight.filter(|weight| (0.01..=10_000.0).contains(weight)).map_or(100, |weight| (weight * 100.0) as u64);
+    OWN_LEVEL | within_ms.clamp(1, OWN_WITHIN_MS_MAX) << OWN_WEIGHT_BITS | hundredths
+}
+
+impl Level {
+    /// That of jobs which nobody has spoken of.
+    pub const NONE: Level = Level { id: NO_LEVEL, within_ms: WITHIN_DEFAULT_MS, weight: 1.0 };
+
+    fn of_rule(of: &Promising) -> Level {
+        Level { id: of.number + 1, within_ms: of.slo.within_ms, weight: of.slo.weight }
+    }
+}
+
 impl Taking {
+    /// Takes what a predicate matches into a quarantine.
+    fn quarantining(rule: &Rule, name: &str, predicate: Predicate) -> Taking {
+        Taking {
+            name: name.into(),
+            action: Action::Quarantine,
+            sample: 1.0,
+            unlock: false,
+            number: rule.number,
+            revision: rule.revision,
+            made_ms: rule.made.at_ms,
+            predicate,
+        }
+    }
+
+    /// Takes jobs that are not worth doing any more, as they say themselves.
+    fn of_expired() -> Taking {
+        Taking {
+            name: EXPIRED.into(),
+            action: Action::Quarantine,
+            sample: 1.0,
+            unlock: false,
+            number: u64::MAX,
+            revision: 0,
+            made_ms: 0,
+            predicate: Predicate::expired(),
+        }
+    }
+
     pub(super) fn new(rule: &Rule, blackhole: &Blackhole) -> Taking {
         Taking {
             name: rule.name.as_str().into(),

@@ -17,6 +17,34 @@ pub enum Kind {
     Weight(Weight),
     /// Matching jobs go out no faster, or no more of them at a time.
     Limit(Limit),
+    /// What matching jobs are promised.
+    Slo(Slo),
+    /// The order in which queues and what is in them are served.
+    Order(Order),
+}
+
+/// A service level.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Slo {
+    pub predicate: Predicate,
+    /// A job begins before it has waited so long.
+    pub within_ms: u64,
+    /// Its share in overload, relative to 1.
+    pub weight: f64,
+    /// A job that has waited so long is taken out: it was only worth doing before.
+    pub expires_ms: Option<u64>,
+    /// A job runs no longer than this.
+    pub runtime_ms: Option<u64>,
+    pub owner: Option<String>,
+}
+
+/// In which order queues are served.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Order {
+    /// It names queues only.
+    pub predicate: Predicate,
+    /// The job that has used most of what its service level allows is next, rather than what was asked for.
+    pub slack: bool,
 }
 
 /// How often jobs may begin, and how many may run at a time.
@@ -105,6 +133,27 @@ pub struct Sharing {
     /// Jobs that a lane of weight 1 hands out in its turn.
     pub quantum: u32,
     pub cost: Cost,
+    pub mode: Mode,
+}
+
+/// How tenants share a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Deficit round robin.
+    #[default]
+    Drr,
+    /// In order of arrival, but tenants that have very many jobs running yield to the others, as in the fair queues of
+    /// Amazon SQS.
+    Sqs,
+}
+
+impl Mode {
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Drr => "drr",
+            Mode::Sqs => "sqs",
+        }
+    }
 }
 
 /// What a job counts against the share of its tenant.
@@ -136,7 +185,7 @@ pub struct Weight {
 
 impl Default for Sharing {
     fn default() -> Sharing {
-        Sharing { by: Vec::new(), quantum: 1, cost: Cost::Count }
+        Sharing { by: Vec::new(), quantum: 1, cost: Cost::Count, mode: Mode::Drr }
     }
 }
 
@@ -218,6 +267,8 @@ impl Rule {
             Kind::Fair(fair) => &fair.predicate,
             Kind::Weight(weight) => &weight.predicate,
             Kind::Limit(limit) => &limit.predicate,
+            Kind::Slo(slo) => &slo.predicate,
+            Kind::Order(order) => &order.predicate,
         }
     }
 
@@ -237,6 +288,8 @@ impl Rule {
             Kind::Fair(_) => "fair",
             Kind::Weight(_) => "weight",
             Kind::Limit(_) => "limit",
+            Kind::Slo(_) => "slo",
+            Kind::Order(_) => "order",
         }
     }
 
@@ -244,6 +297,7 @@ impl Rule {
     pub fn kind_title(&self) -> &'static str {
         match &self.kind {
             Kind::Fair(_) => "fair queue",
+            Kind::Slo(_) => "service level",
             _ => self.kind_name(),
         }
     }

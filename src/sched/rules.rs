@@ -55,7 +55,7 @@ impl Rules {
         self.version += 1;
         rule.revision = self.version;
         self.next_number = self.next_number.max(rule.number + 1);
-        if matches!(rule.kind, Kind::Blackhole(_)) {
+        if matches!(rule.kind, Kind::Blackhole(_) | Kind::Slo(_) | Kind::Order(_)) {
             self.epoch += 1;
         }
         let rules = &mut self.databases[database];
@@ -77,6 +77,11 @@ impl Rules {
 
     fn find_next_expiry(&mut self) {
         self.next_expiry_ms = self.databases.iter().flatten().filter_map(|rule| rule.expires_ms).min();
+    }
+
+    /// Tells whether some queue of a database is served by slack.
+    pub fn order_by_slack(&self, database: usize) -> bool {
+        self.of(database).iter().any(|rule| matches!(&rule.kind, Kind::Order(order) if order.slack))
     }
 
     /// When the next rule ends by itself, in Unix milliseconds.

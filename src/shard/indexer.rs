@@ -60,8 +60,8 @@ impl Asked {
         let jobs = answer.sorted.jobs.iter().skip(from).take(SORTED_A_TURN);
         let places = jobs.map(|(ordinal, owner)| (share::place_of(self.side, *ordinal), *owner));
         for (place, owner) in places {
-            let (tenant, gates) = &answer.sorted.owners[owner as usize];
-            let whose = Whose { tenant, gates };
+            let (tenant, gates, level) = &answer.sorted.owners[owner as usize];
+            let whose = Whose { tenant, gates, level: *level };
             if self.read_for.is_refill() {
                 lanes.refill(whose, place);
             } else if place >= lanes.frontier() {
@@ -224,7 +224,7 @@ impl Shard {
 /// Tells whether a chunk may have jobs of a tenant that fits; only what is sure counts.
 fn has_tenant(rules: &QueueRules, summary: &Summary, fits: impl Fn(&str) -> bool) -> bool {
     // Summaries count by tenant, where one is known to stand, and by nothing else that lanes go by.
-    let is_told = rules.limits().is_empty() && rules.fair.as_ref().is_some_and(|fair| fair.by.is_empty());
+    let is_told = !rules.has_gates_or_levels() && rules.fair.as_ref().is_some_and(|fair| fair.by.is_empty());
     !is_told
         || summary.other_tenants() > 0
         || summary.tenants().any(|(tenant, _)| fits(tenant))
@@ -233,7 +233,7 @@ fn has_tenant(rules: &QueueRules, summary: &Summary, fits: impl Fn(&str) -> bool
 
 /// Tells whether all jobs of a chunk are of lanes that take no more for now.
 fn are_full(rules: &QueueRules, lanes: &Lanes, summary: &Summary) -> bool {
-    !has_tenant(rules, summary, |tenant| !lanes.is_full(Whose { tenant, gates: &[] }))
+    !has_tenant(rules, summary, |tenant| !lanes.is_full(Whose::of(tenant)))
 }
 
 /// Notes that the lanes of a chunk have more there.
@@ -242,7 +242,7 @@ fn note_full(rules: &QueueRules, lanes: &mut Lanes, chunk: &ChunkView, side: Sid
     let place = share::place_of(side, chunk.first()).max(lanes.frontier());
     let without = summary.without_tenant();
     for (tenant, jobs) in summary.tenants().chain((without > 0).then_some((NO_TENANT, without))) {
-        let lane = lanes.lane(Whose { tenant, gates: &[] }, |tenant| rules.weight(tenant));
+        let lane = lanes.lane(Whose::of(tenant), |tenant| rules.weight(tenant));
         lanes.add_unread(lane, place, jobs);
     }
 }

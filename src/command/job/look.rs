@@ -12,7 +12,7 @@ use crate::job::Job;
 use crate::keyspace::chunk::Chunk;
 use crate::keyspace::list::ChunkAt;
 use crate::keyspace::{ObjectId, Piece, Side};
-use crate::sched::{Gates, QueueRules, Verdict};
+use crate::sched::{Gates, LevelId, QueueRules, Verdict};
 
 /// Chunks of one question, and bytes in them beyond which no further one is asked about.
 pub const PIECES_MAX: usize = 32;
@@ -72,13 +72,16 @@ pub struct Counted {
     pub unreadable: u64,
 }
 
-/// Whose jobs are: each tenant once with each set of gates, and of each job its ordinal and the index of these.
+/// Whose jobs are: each owner once, and of each job its ordinal and the index of these.
 #[derive(Debug, Default)]
 pub struct Sorted {
-    pub owners: Vec<(CompactString, Gates)>,
+    pub owners: Vec<Owner>,
     pub jobs: Vec<(u64, u32)>,
-    by_owner: HashMap<(CompactString, Gates), u32>,
+    by_owner: HashMap<Owner, u32>,
 }
+
+/// The tenant of a job, its gates and its service level.
+type Owner = (CompactString, Gates, LevelId);
 
 /// One chunk, looked at to its end.
 #[derive(Debug, Default)]
@@ -90,8 +93,8 @@ pub struct Seen {
 }
 
 impl Sorted {
-    fn add(&mut self, ordinal: u64, tenant: &str, gates: Gates) {
-        let owner = (CompactString::from(tenant), gates);
+    fn add(&mut self, ordinal: u64, tenant: &str, gates: Gates, level: LevelId) {
+        let owner = (CompactString::from(tenant), gates, level);
         let index = match self.by_owner.get(&owner) {
             Some(index) => *index,
             None => {
@@ -165,7 +168,8 @@ pub fn look(
                     if question.rules.verdict(item, question.now_ms, None) == Verdict::Deliver {
                         let job = Job::new(item);
                         let gates = question.rules.gates(&job, question.now_ms);
-                        answer.sorted.add(ordinal, &question.rules.tenant(&job), gates);
+                        let level = question.rules.level_id(&job, question.now_ms);
+                        answer.sorted.add(ordinal, &question.rules.tenant(&job), gates, level);
                     }
                 }
                 Want::Counted => {

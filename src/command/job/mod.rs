@@ -22,6 +22,8 @@ mod sample;
 mod scan;
 pub mod serve;
 pub mod share;
+pub mod slack;
+mod slo;
 mod stats;
 pub mod sweep;
 pub mod task;
@@ -54,6 +56,7 @@ pub const FAMILIES: &[&[Command]] = &[
     pause::COMMANDS,
     rules::COMMANDS,
     scan::COMMANDS,
+    slo::COMMANDS,
     stats::COMMANDS,
     tenant::COMMANDS,
 ];

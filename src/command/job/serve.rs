@@ -161,6 +161,15 @@ pub fn push(context: &mut Context, key: &[u8], side: Side, items: &[&[u8]], crea
     Ok(length + count as u64)
 }
 
+/// Notes when jobs come that are pushed to a side next, where that will be asked.
+fn note_arrival(context: &mut Context, slot: Slot, side: Side) {
+    let Some((id, _)) = rules_of(context, slot).filter(|(_, rules)| rules.asks_arrivals()) else { return };
+    let (next, now_ms) = (context.keys.list(slot).next_ordinal(side), context.keys.now_ms());
+    if let Some(state) = context.jobs.state(id) {
+        state.arrivals.came(next, now_ms);
+    }
+}
+
 fn push_all(
     context: &mut Context,
     key: &[u8],
@@ -174,6 +183,7 @@ fn push_all(
         None => context.keys.create(key, Kind::List)?,
     };
     context.keys.checked = checked;
+    note_arrival(context, slot, side);
     let pushed = context.keys.push(slot, side, items);
     context.keys.checked = 0;
     pushed?;
@@ -187,7 +197,7 @@ pub fn pick(context: &mut Context, slot: Slot, side: Side, count: u64) -> Result
         return Ok(Pick::Nothing);
     }
     // What limits let through is known of lanes only, so that they are made for whichever end is popped.
-    if rules.has_lanes() && (!rules.limits().is_empty() || super::share::is_served_from(context, slot, id, side)) {
+    if rules.has_lanes() && (rules.has_gates_or_levels() || super::share::is_served_from(context, slot, id, side)) {
         return super::share::pick(context, (slot, id), side, count, &rules);
     }
     let known = context.jobs.state(id).expect("the rules were just found there");
@@ -195,7 +205,7 @@ pub fn pick(context: &mut Context, slot: Slot, side: Side, count: u64) -> Result
     let clean = rules.epoch == 0 || (known.clean >= rules.epoch && !rules.timed);
     let list = context.keys.list(slot);
     let end_is_clean = clean || (count == 1 && !rules.timed && list.end_checked(side) >= rules.epoch);
-    if held.is_none() && end_is_clean && !rules.holds() {
+    if held.is_none() && end_is_clean && !rules.holds() && rules.promises().is_empty() {
         return Ok(Pick::Plain);
     }
     let search = Search {
@@ -218,7 +228,7 @@ pub fn pick(context: &mut Context, slot: Slot, side: Side, count: u64) -> Result
         return Err(Stop::Fetch(missing.collect()));
     }
     if !found.items.is_empty() {
-        let plain = found.prefix.is_none() && found.adjacent;
+        let plain = found.prefix.is_none() && found.adjacent && rules.promises().is_empty();
         return Ok(if plain && found.items.len() as u64 == count { Pick::Plain } else { Pick::Items(found.items) });
     }
     if found.gave_up {

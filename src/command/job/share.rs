@@ -6,11 +6,15 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::job::Job;
 use crate::keyspace::list::{ChunkAt, ChunkView};
 use crate::keyspace::{Keyspace, List, QueueId, Side, Slot};
-use crate::sched::{Cost, Costs, Gate, Gates, Lanes, Limits, QueueRules, Scheduler, Shared, Verdict, Whose};
+use crate::sched::{
+    Arrivals, Candidate, Cost, Costs, Gate, Gates, LaneId, Lanes, LevelId, Limits, Mode, OfLanes, QueueRules,
+    Scheduler, Shared, Slack, Verdict, Whose,
+};
 
 use super::serve::{Pick, index_of, pop_end};
 use crate::command::{Context, Stop};
@@ -59,6 +63,7 @@ fn make_lanes(context: &mut Context, slot: Slot, id: QueueId, side: Side, rules:
     }
     let lanes = match &rules.fair {
         None => Lanes::in_order(start),
+        Some(fair) if fair.mode == Mode::Sqs => Lanes::in_order(start),
         Some(fair) if fair.cost == Cost::Runtime => Lanes::new(start, fair.quantum).by_cost(),
         Some(fair) => Lanes::new(start, fair.quantum),
     };
@@ -97,10 +102,17 @@ pub fn pick(
     account(context.keys, context.jobs, id);
     let list = context.keys.list(slot);
     let database = context.keys.object(slot).database;
-    let (shared, limits, leases, costs) = context.jobs.of_lanes(id).expect("they were just made");
+    let of_lanes = context.jobs.of_lanes(database, id).expect("they were just made");
+    let OfLanes { shared, arrivals, limits, leases, costs, slack } = of_lanes;
+    let wanted = count.min(list.len()) as usize;
+    // What is picked may still turn out not to be taken.
+    let mut tried = if rules.slack { slack.clone() } else { Slack::default() };
     let memory_max = context.keys.memory.lanes_bytes_max(shared.lanes.memory_bytes());
     if rules.costs_runtime() {
         shared.lanes.set_unit(costs.mean_ms());
+    }
+    if rules.asks_flights() {
+        shared.lanes.set_noisy(leases.noisy(database, &rules.key));
     }
     let mut search = Search {
         list,
@@ -119,9 +131,11 @@ pub fn pick(
             now_ns: context.now.mono.as_nanos() as u64,
             picked: HashMap::new(),
         },
+        arrivals,
+        slack: &mut tried,
         now_ms,
         left: scan_max,
-        wanted: count.min(list.len()) as usize,
+        wanted,
         items: Vec::new(),
         missing: Vec::new(),
         ahead: Vec::new(),
@@ -158,6 +172,9 @@ pub fn pick(
         search.missing.extend(unread);
     }
     let Search { items, missing, ahead, met_taken, .. } = search;
+    if rules.slack {
+        slack.sees(&tried);
+    }
     let is_behind = shared.lanes.frontier() <= place_of(side, list.end_ordinal(side.other()));
     let has_room = !shared.lanes.is_full_with(memory_max / 8 * 7);
     let wants_more = (is_behind && has_room) || shared.lanes.is_hungry();
@@ -184,6 +201,8 @@ struct Search<'a> {
     /// Tells whether a job has come back from a lease. It was tried, so that it counts for a rate again.
     has_failed: &'a dyn Fn(&Job) -> bool,
     gates: Gatekeeper<'a>,
+    arrivals: &'a Arrivals,
+    slack: &'a mut Slack,
     now_ms: u64,
     /// Jobs that may still be passed over; those that are handed out are as few as are wanted.
     left: usize,
@@ -230,6 +249,27 @@ impl Gatekeeper<'_> {
     fn pass(&mut self, gates: &[Gate]) {
         gates.iter().for_each(|gate| *self.picked.entry(*gate).or_default() += 1);
     }
+}
+
+/// What one pop has passed over.
+#[derive(Default)]
+struct Passed {
+    /// Entries whose jobs were gone, and those of them that one lane had in a row.
+    gone: usize,
+    gone_of_lane: usize,
+    parked: usize,
+}
+
+/// The job that is next in a ring, and the chunk that has to be there first.
+struct Head {
+    lane: LaneId,
+    ordinal: u64,
+    missing: Option<ChunkAt>,
+}
+
+/// When a job came into its queue, in Unix milliseconds: as it says itself, or as it was noted.
+pub fn since_ms(job: &Job, arrivals: &Arrivals, ordinal: u64) -> Option<u64> {
+    job.enqueued_ms().or_else(|| arrivals.since_ms(ordinal))
 }
 
 impl Search<'_> {
@@ -327,7 +367,7 @@ impl Search<'_> {
                 if self.may_go(item) {
                     let job = Job::new(item);
                     let (tenant, gates) = (self.rules.tenant(&job), self.rules.gates(&job, self.now_ms));
-                    let whose = Whose { tenant: &tenant, gates: &gates };
+                    let whose = Whose { tenant: &tenant, gates: &gates, level: self.rules.level_id(&job, self.now_ms) };
                     let lane = self.lanes.lane(whose, |tenant| self.rules.weight(tenant));
                     self.lanes.add(lane, place);
                 } else {
@@ -359,7 +399,8 @@ impl Search<'_> {
                 if self.may_go(item) {
                     let job = Job::new(item);
                     let (tenant, gates) = (self.rules.tenant(&job), self.rules.gates(&job, self.now_ms));
-                    self.lanes.refill(Whose { tenant: &tenant, gates: &gates }, place);
+                    let level = self.rules.level_id(&job, self.now_ms);
+                    self.lanes.refill(Whose { tenant: &tenant, gates: &gates, level }, place);
                 }
                 if self.lanes.refilled(place + 1) {
                     return None;
@@ -372,51 +413,98 @@ impl Search<'_> {
 
     /// Takes jobs from the lanes whose turn it is.
     fn serve(&mut self) {
-        let (mut gone, mut gone_of_lane, mut parked) = (0, 0, 0);
-        while self.items.len() < self.wanted && self.missing.is_empty() && self.left > 0 && gone < GONE_A_POP {
-            let Some((lane, place)) = self.lanes.turn() else { return };
-            if let Some(gate) = self.gates.closed(self.lanes.gates(lane), false) {
-                let others: Gates = self.lanes.gates(lane).iter().copied().filter(|other| *other != gate).collect();
-                if self.lanes.park(lane, gate) {
-                    parked += 1;
-                    others.iter().for_each(|other| self.let_another_through(*other, parked < PARKED_A_POP));
-                }
-                continue;
-            }
-            let ordinal = ordinal_of(self.side, place);
-            if let Some(at) = self.list.missing_for(ordinal) {
+        let mut passed = Passed::default();
+        while self.is_short() && passed.gone < GONE_A_POP {
+            let rings: SmallVec<[(usize, LevelId); 4]> = self.lanes.rings().collect();
+            let head = match rings[..] {
+                [(ring, _)] => self.head(ring, &mut passed),
+                _ => self.most_urgent(&rings, &mut passed),
+            };
+            let Some(Head { lane, ordinal, missing }) = head else { return };
+            if let Some(at) = missing {
                 self.missing.push(at);
                 self.look_ahead();
                 return;
             }
+            let item = self.list.item(ordinal).expect("it was just seen there");
+            self.items.push((ordinal, Bytes::copy_from_slice(item)));
+            self.gates.pass(self.lanes.gates(lane));
+            let job = Job::new(item);
+            let cost = if self.rules.costs_runtime() { (self.cost)(&job) } else { 1.0 };
+            if self.rules.slack {
+                self.slack.served(self.rules.level(&job, self.now_ms), self.now_ms);
+            }
+            self.lanes.take(lane, cost);
+            passed.gone_of_lane = 0;
+        }
+    }
+
+    /// The job of a ring that is next, as far as gates and rules let it go.
+    fn head(&mut self, ring: usize, passed: &mut Passed) -> Option<Head> {
+        while self.left > 0 && passed.gone < GONE_A_POP {
+            let (lane, place) = self.lanes.turn(ring)?;
+            if let Some(gate) = self.gates.closed(self.lanes.gates(lane), false) {
+                let others: Gates = self.lanes.gates(lane).iter().copied().filter(|other| *other != gate).collect();
+                if self.lanes.park(lane, gate) {
+                    self.let_others_through(&others, passed);
+                }
+                continue;
+            }
+            let ordinal = ordinal_of(self.side, place);
+            let missing = self.list.missing_for(ordinal);
+            if missing.is_some() {
+                return Some(Head { lane, ordinal, missing });
+            }
             let gates: Gates = self.lanes.gates(lane).into();
             let Some(item) = self.list.item(ordinal) else {
-                (gone, gone_of_lane) = (gone + 1, gone_of_lane + 1);
+                passed.gone += 1;
+                passed.gone_of_lane += 1;
                 let is_last = self.lanes.drop_oldest(lane);
                 if is_last {
-                    parked += 1;
-                    gates.iter().for_each(|gate| self.let_another_through(*gate, parked < PARKED_A_POP));
-                }
-                if gone_of_lane == GONE_A_LANE && !is_last {
-                    self.lanes.yield_turn();
-                    gone_of_lane = 0;
+                    self.let_others_through(&gates, passed);
+                } else if passed.gone_of_lane == GONE_A_LANE {
+                    self.lanes.yield_turn(ring);
+                    passed.gone_of_lane = 0;
                 }
                 continue;
             };
             if self.may_go(item) {
-                self.items.push((ordinal, Bytes::copy_from_slice(item)));
-                self.gates.pass(self.lanes.gates(lane));
-                let cost = if self.rules.costs_runtime() { (self.cost)(&Job::new(item)) } else { 1.0 };
-                self.lanes.take(lane, cost);
-                gone_of_lane = 0;
-            } else {
-                self.left -= 1;
-                if self.lanes.drop_oldest(lane) {
-                    parked += 1;
-                    gates.iter().for_each(|gate| self.let_another_through(*gate, parked < PARKED_A_POP));
-                }
+                return Some(Head { lane, ordinal, missing });
+            }
+            self.left -= 1;
+            if self.lanes.drop_oldest(lane) {
+                self.let_others_through(&gates, passed);
             }
         }
+        None
+    }
+
+    /// Of the next jobs of several rings, the one whose service level asks most for it.
+    fn most_urgent(&mut self, rings: &[(usize, LevelId)], passed: &mut Passed) -> Option<Head> {
+        let (mut heads, mut candidates) = (Vec::new(), Vec::new());
+        for (ring, level) in rings {
+            let Some(head) = self.head(*ring, passed) else { continue };
+            candidates.push(Candidate { level: self.rules.level_of(*level), since_ms: self.since_ms(&head) });
+            heads.push(head);
+        }
+        let chosen = self.slack.choose(&candidates, self.now_ms)?;
+        Some(heads.swap_remove(chosen))
+    }
+
+    /// Since when a job waits, as far as that is known; of one that is not in memory what its neighbours say.
+    fn since_ms(&self, head: &Head) -> u64 {
+        if head.missing.is_some() {
+            let chunk = self.list.chunk_of(head.ordinal);
+            let oldest = chunk.and_then(|chunk| chunk.summary().and_then(|summary| summary.oldest_enqueued_ms()));
+            return oldest.or(self.arrivals.since_ms(head.ordinal)).unwrap_or(self.now_ms);
+        }
+        let item = self.list.item(head.ordinal).unwrap_or_default();
+        since_ms(&Job::new(item), self.arrivals, head.ordinal).unwrap_or(self.now_ms)
+    }
+
+    fn let_others_through(&mut self, gates: &[Gate], passed: &mut Passed) {
+        passed.parked += 1;
+        gates.iter().for_each(|gate| self.let_another_through(*gate, passed.parked < PARKED_A_POP));
     }
 
     /// Finds out which chunks the next lanes will need besides.

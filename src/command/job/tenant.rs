@@ -34,7 +34,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "job.tenant|enable",
         run: enable,
-        syntax: "queue-glob [BY path ...] [MODE drr] [COST count | runtime] [QUANTUM jobs] [NAME name] [EXPIRE duration] [COMMENT text] [REPLACE] [DRYRUN]",
+        syntax: "queue-glob [BY path ...] [MODE drr | sqs] [COST count | runtime] [QUANTUM jobs] [NAME name] [EXPIRE duration] [COMMENT text] [REPLACE] [DRYRUN]",
         summary: "Shares queues between tenants: each has a lane, and lanes are served in turn.",
         since: SINCE,
         group: Group::Job,
@@ -46,6 +46,8 @@ pub const COMMANDS: &[Command] = &[
             "JOB.TENANT ENABLE default",
             "JOB.TENANT ENABLE imports BY $.args[0].customer_id QUANTUM 5 DRYRUN",
             "JOB.TENANT ENABLE default MODE x",
+            "JOB.TENANT ENABLE calm MODE sqs",
+            "JOB.TENANT ENABLE calm MODE sqs QUANTUM 2 REPLACE",
         ],
     },
     Command {
@@ -263,7 +265,7 @@ impl Top {
         map(vec![
             ("queue", text(&self.fairly.key)),
             ("fair", Reply::flag(fair.is_some())),
-            ("mode", fair.map_or(Reply::Null, |_| text("drr"))),
+            ("mode", fair.map_or(Reply::Null, |fair| text(fair.mode.name()))),
             ("cost", fair.map_or(Reply::Null, |fair| text(fair.cost.name()))),
             ("quantum", fair.map_or(Reply::Null, |fair| number(u64::from(fair.quantum)))),
             ("pending", number(length)),
@@ -331,6 +333,31 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn where_the_noisy_yield_all_goes_as_it_came_until_a_tenant_has_very_many_jobs_running() {
+        let mut bench = bench(1000);
+        push(&mut bench, "queue:q", jobs("a", 40));
+        push(&mut bench, "queue:q", jobs("b", 5));
+        bench.run("JOB.TENANT ENABLE q MODE sqs");
+        let popped = |bench: &mut Bench, count: u32| -> String {
+            let pop = |_| match bench.send("RPOP queue:q") {
+                Reply::Bulk(job) => String::from_utf8_lossy(&job).split('"').nth(7).expect("an id").to_owned(),
+                other => panic!("{other:?}"),
+            };
+            (0..count).map(pop).map(|id| id.chars().next().expect("it is not empty")).collect()
+        };
+        assert_eq!(popped(&mut bench, 30), "a".repeat(30));
+        assert_eq!(popped(&mut bench, 3), "bbb", "thirty run, which is more than a tenth");
+        for number in 0..5 {
+            assert_eq!(bench.run(&format!("JOB.ACK a{number}")), Reply::Ok);
+        }
+        assert_eq!(popped(&mut bench, 7), "aaaaabb", "it is noisy again");
+        let reply = bench.run("JOB.TENANT STATS q");
+        assert_eq!(field(&reply, "mode"), text("sqs"));
+        assert_eq!(popped(&mut bench, 5), "aaaaa", "nobody else waits");
+        assert_eq!(bench.send("RPOP queue:q"), Reply::Null);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use bytes::Bytes;
 use crate::job::{Path, Pattern, Predicate, format_duration, parse_duration_ms};
 use crate::resp::{Error, parse_double};
 use crate::sched::{
-    Action, Blackhole, Bounds, By, Cost, Fair, Kind, Limit, Made, Rate, Rule, Scope, Sharing, Span, Weight,
+    Action, Blackhole, Bounds, By, Cost, Fair, Kind, Limit, Made, Mode, Order, Rate, Rule, Scope, Sharing, Slo, Span,
+    Weight,
 };
 
 use crate::command::argument::is;
@@ -37,7 +38,14 @@ pub const OPTIONS: &[&str] = &[
     "NAME",
     "BY",
     "CONCURRENCY",
+    "WITHIN",
+    "WEIGHT",
+    "EXPIRES",
+    "RUNTIME",
+    "OWNER",
 ];
+/// What is promised may be as long as this.
+const PROMISE_MAX_MS: u64 = 366 * 24 * 60 * 60 * 1000;
 /// Jobs that a rate allows in its time, and what a time is at the most; a burst and a concurrency.
 const RATE_MAX: u64 = 10_000_000;
 const PER_MAX_MS: u64 = 366 * 24 * 60 * 60 * 1000;
@@ -68,6 +76,12 @@ pub fn parse_with_manner(words: &[Bytes], made: Made) -> Result<(Rule, Manner), 
         }
         [command, how, name, rest @ ..] if is(command, "job.limit") && (is(how, "set") || is(how, "add")) => {
             limit(name, rest, made)
+        }
+        [command, how, name, rest @ ..] if is(command, "job.slo") && (is(how, "set") || is(how, "add")) => {
+            slo(name, rest, made)
+        }
+        [command, how, queue, order, rest @ ..] if is(command, "job.slo") && is(how, "order") => {
+            order_of(queue, order, rest, made)
         }
         [command, rest @ ..] if is(command, "job.pause") && !rest.is_empty() => pause(rest, made),
         [command, how, queue, rest @ ..] if is(command, "job.tenant") && is(how, "enable") => fair(queue, rest, made),
@@ -111,6 +125,45 @@ fn limit(name: &Bytes, words: &[Bytes], made: Made) -> Result<(Rule, Manner), Er
     draft.finish(name, Kind::Limit(limit), made)
 }
 
+/// `name predicate WITHIN d [WEIGHT w] [EXPIRES d] [RUNTIME d] [OWNER team]`.
+fn slo(name: &Bytes, words: &[Bytes], made: Made) -> Result<(Rule, Manner), Error> {
+    let name = checked_name(name)?;
+    let mut draft = Draft::default();
+    let predicate = draft.read(words, made.at_ms, &["WITHIN", "WEIGHT", "EXPIRES", "RUNTIME", "OWNER"])?;
+    let within_ms = draft.within_ms.ok_or(Error::constant("ERR a service level needs WITHIN and a duration"))?;
+    if draft.expires_after_ms.is_some_and(|expires_ms| expires_ms < within_ms) {
+        return Err(Error::constant("ERR EXPIRES is at least as long as WITHIN"));
+    }
+    let slo = Slo {
+        predicate,
+        within_ms,
+        weight: draft.weight.unwrap_or(1.0),
+        expires_ms: draft.expires_after_ms,
+        runtime_ms: draft.runtime_ms,
+        owner: draft.owner.take(),
+    };
+    draft.finish(name, Kind::Slo(slo), made)
+}
+
+/// `queue-glob strict|slack`.
+fn order_of(queue: &Bytes, order: &Bytes, words: &[Bytes], made: Made) -> Result<(Rule, Manner), Error> {
+    let mut draft = Draft::default();
+    let predicate = draft.queues(queue, made.at_ms)?;
+    let slack = match order {
+        order if is(order, "slack") => true,
+        order if is(order, "strict") => false,
+        other => return Err(wrong("ORDER takes strict or slack", other)),
+    };
+    let mut at = 0;
+    while at < words.len() {
+        at += draft.option(&words[at..], &[])?.ok_or_else(|| {
+            Error::new(format!("ERR '{}' is no option here; there are COMMENT and EXPIRE", text(&words[at])))
+        })?;
+    }
+    let name = target(&predicate);
+    draft.finish(name, Kind::Order(Order { predicate, slack }), made)
+}
+
 /// `queue-glob [CLASS g] [TENANT t] [FOR d] [NAME n]`.
 fn pause(words: &[Bytes], made: Made) -> Result<(Rule, Manner), Error> {
     let mut draft = Draft::default();
@@ -145,7 +198,7 @@ fn pause(words: &[Bytes], made: Made) -> Result<(Rule, Manner), Error> {
 fn fair(queue: &Bytes, words: &[Bytes], made: Made) -> Result<(Rule, Manner), Error> {
     let mut draft = Draft::default();
     let predicate = draft.queues(queue, made.at_ms)?;
-    let (mut by, mut quantum, mut cost) = (Vec::new(), 1, Cost::Count);
+    let (mut by, mut quantum, mut cost, mut mode) = (Vec::new(), 1, Cost::Count, Mode::Drr);
     let mut at = 0;
     while at < words.len() {
         let word = &words[at];
@@ -163,10 +216,12 @@ fn fair(queue: &Bytes, words: &[Bytes], made: Made) -> Result<(Rule, Manner), Er
             }
             1 + paths.len()
         } else if is(word, "mode") {
-            match words.get(at + 1) {
-                Some(value) if is(value, "drr") => 2,
-                other => return Err(wrong("MODE takes drr", other.map_or(&b""[..], |other| other))),
-            }
+            mode = match words.get(at + 1) {
+                Some(value) if is(value, "drr") => Mode::Drr,
+                Some(value) if is(value, "sqs") => Mode::Sqs,
+                other => return Err(wrong("MODE takes drr or sqs", other.map_or(&b""[..], |other| other))),
+            };
+            2
         } else if is(word, "cost") {
             cost = match words.get(at + 1) {
                 Some(value) if is(value, "count") => Cost::Count,
@@ -185,11 +240,14 @@ fn fair(queue: &Bytes, words: &[Bytes], made: Made) -> Result<(Rule, Manner), Er
             return Err(Error::new(format!("ERR '{}' is no option here; there are {known}", text(word))));
         };
     }
+    if mode == Mode::Sqs && (cost != Cost::Count || quantum != 1) {
+        return Err(Error::constant("ERR MODE sqs goes by running jobs, and takes neither COST nor QUANTUM"));
+    }
     let name = match draft.name.take() {
         Some(name) => checked_name(&name)?,
         None => target(&predicate),
     };
-    draft.finish(name, Kind::Fair(Fair { predicate, how: Sharing { by, quantum, cost } }), made)
+    draft.finish(name, Kind::Fair(Fair { predicate, how: Sharing { by, quantum, cost, mode } }), made)
 }
 
 /// `queue-glob tenant weight`.
@@ -244,7 +302,10 @@ pub fn of(rule: &Rule) -> Vec<String> {
                 say(&["BY"]);
                 fair.how.by.iter().for_each(|path| say(&[&path.to_string()]));
             }
-            say(&["MODE", "drr", "COST", fair.how.cost.name(), "QUANTUM", &fair.how.quantum.to_string()]);
+            say(&["MODE", fair.how.mode.name()]);
+            if fair.how.mode == Mode::Drr {
+                say(&["COST", fair.how.cost.name(), "QUANTUM", &fair.how.quantum.to_string()]);
+            }
             if rule.name != queue {
                 say(&["NAME", &rule.name]);
             }
@@ -270,6 +331,23 @@ pub fn of(rule: &Rule) -> Vec<String> {
             if let Some(jobs) = limit.bounds.concurrency {
                 say(&["CONCURRENCY", &jobs.to_string()]);
             }
+        }
+        Kind::Slo(slo) => {
+            say(&["JOB.SLO", "SET", &rule.name]);
+            slo.predicate.words().iter().for_each(|word| say(&[word]));
+            say(&["WITHIN", &format_duration(slo.within_ms), "WEIGHT", &crate::resp::format_double(slo.weight)]);
+            for (word, value) in [("EXPIRES", slo.expires_ms), ("RUNTIME", slo.runtime_ms)] {
+                if let Some(value) = value {
+                    say(&[word, &format_duration(value)]);
+                }
+            }
+            if let Some(owner) = &slo.owner {
+                say(&["OWNER", owner]);
+            }
+        }
+        Kind::Order(order) => {
+            let how = if order.slack { "slack" } else { "strict" };
+            say(&["JOB.SLO", "ORDER", &target(&order.predicate), how]);
         }
         Kind::Weight(weight) => {
             let number = crate::resp::format_double(weight.weight);
@@ -325,6 +403,11 @@ struct Draft {
     rate: Option<Rate>,
     concurrency: Option<u32>,
     adaptive: Option<Span>,
+    within_ms: Option<u64>,
+    weight: Option<f64>,
+    expires_after_ms: Option<u64>,
+    runtime_ms: Option<u64>,
+    owner: Option<String>,
     manner: Manner,
 }
 
@@ -410,6 +493,18 @@ impl Draft {
             let (rate, took) = rate(words)?;
             self.rate = Some(rate);
             used = took;
+        } else if is_own("WITHIN") {
+            self.within_ms = Some(promise("WITHIN", value()?)?);
+        } else if is_own("EXPIRES") {
+            self.expires_after_ms = Some(promise("EXPIRES", value()?)?);
+        } else if is_own("RUNTIME") {
+            self.runtime_ms = Some(promise("RUNTIME", value()?)?);
+        } else if is_own("OWNER") {
+            self.owner = Some(checked_name(value()?)?);
+        } else if is_own("WEIGHT") {
+            let weight = parse_double(value()?).filter(|weight| (WEIGHT_MIN..=WEIGHT_MAX).contains(weight));
+            let limits = format!("WEIGHT takes a number from {WEIGHT_MIN} to {WEIGHT_MAX}");
+            self.weight = Some(weight.ok_or_else(|| wrong(&limits, &words[1]))?);
         } else if is_own("NAME") {
             self.name = Some(value()?.clone());
         } else {
@@ -482,6 +577,13 @@ fn span(words: &[Bytes]) -> Result<(Span, usize), Error> {
     }
     let took = 6 + on.len();
     Ok((Span { min, max, on }, took))
+}
+
+/// A time that jobs are promised.
+fn promise(option: &str, text: &[u8]) -> Result<u64, Error> {
+    let ms = std::str::from_utf8(text).ok().and_then(|text| parse_duration_ms(text).ok());
+    let good = ms.filter(|ms| (1..=PROMISE_MAX_MS).contains(ms));
+    good.ok_or_else(|| wrong(&format!("{option} takes a duration such as 30s, 5m or 2h, up to a year"), text))
 }
 
 fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {

@@ -1,6 +1,6 @@
 //! The stored form of a summary. It is on people's disks.
 //!
-//! `version u8 · jobs · without fields · bytes · created · enqueued · classes · tenants`,
+//! `version u8 · jobs · without fields · bytes · created · enqueued · classes · tenants · expiring`, the last since version 2,
 //! where times are `known · oldest · newest − oldest`, names `count · (length · name · jobs)… · other`, and all numbers
 //! varints.
 
@@ -8,7 +8,9 @@ use super::names::Names;
 use super::{NAME_BYTES_MAX, NAMED_MAX, Summary, Times};
 
 /// Version of the stored form.
-pub const SUMMARY_VERSION: u8 = 1;
+pub const SUMMARY_VERSION: u8 = 2;
+/// One that does not tell which jobs expire.
+const WITHOUT_EXPIRING: u8 = 1;
 
 /// Bytes that are not a stored summary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -18,7 +20,7 @@ pub struct Damaged(pub &'static str);
 impl Summary {
     /// Writes the stored form.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![SUMMARY_VERSION];
+        let mut out = vec![if self.expiring.is_some() { SUMMARY_VERSION } else { WITHOUT_EXPIRING }];
         for number in [self.jobs, self.without_fields, self.bytes] {
             put_varint(&mut out, u64::from(number));
         }
@@ -36,13 +38,16 @@ impl Summary {
             }
             put_varint(&mut out, u64::from(names.other));
         }
+        if let Some(expiring) = self.expiring {
+            put_varint(&mut out, u64::from(expiring));
+        }
         out
     }
 
     /// Reads the stored form, and checks everything that could mislead later.
     pub fn decode(bytes: &[u8]) -> Result<Summary, Damaged> {
         let (version, rest) = bytes.split_first().ok_or(Damaged("empty"))?;
-        if *version != SUMMARY_VERSION {
+        if ![SUMMARY_VERSION, WITHOUT_EXPIRING].contains(version) {
             return Err(Damaged("of an unknown version"));
         }
         let mut reader = Reader { rest };
@@ -52,10 +57,11 @@ impl Summary {
         }
         let (created, enqueued) = (reader.times(jobs)?, reader.times(jobs)?);
         let (classes, tenants) = (reader.names(jobs)?, reader.names(jobs)?);
+        let expiring = if *version == WITHOUT_EXPIRING { None } else { Some(reader.count()?) };
         if !reader.rest.is_empty() {
             return Err(Damaged("something stands behind it"));
         }
-        Ok(Summary { jobs, without_fields, bytes: total_bytes, created, enqueued, classes, tenants })
+        Ok(Summary { jobs, without_fields, bytes: total_bytes, created, enqueued, expiring, classes, tenants })
     }
 }
 

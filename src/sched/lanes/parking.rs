@@ -66,7 +66,7 @@ impl Lanes {
     /// Ends the turn of the lane that has it, since a gate is closed to its jobs. Its turn goes on when that opens, if it might
     /// have handed out more. Tells whether a gate had let it through, which may let another one through instead.
     pub fn park(&mut self, lane: LaneId, gate: Gate) -> bool {
-        debug_assert_eq!(self.current, Some(lane), "it is that lane's turn");
+        debug_assert_eq!(self.ring(lane).current, Some(lane), "it is that lane's turn");
         let first = self.first(lane);
         let was_let_through = self.lanes[lane].was_let_through;
         let is_next = !self.in_order && was_let_through && self.may_go_on(first);
@@ -74,7 +74,7 @@ impl Lanes {
             // Such a turn is none: another lane of the tenant may have it.
             self.take_credit_back(first);
         }
-        self.current = None;
+        self.ring(lane).current = None;
         self.leave(lane);
         self.lanes[lane].keeps_turn = is_next;
         let gated = self.lanes[lane].gated;
@@ -94,7 +94,7 @@ impl Lanes {
     pub fn open(&mut self, gate: Gate, jobs: usize) -> bool {
         if self.in_order {
             // What comes back may be older than what has its turn.
-            self.yield_turn();
+            (0..self.rings.len()).for_each(|ring| self.yield_turn(ring));
         }
         for _ in 0..jobs {
             let Some(lane) = self.next_in_line(gate) else { return false };

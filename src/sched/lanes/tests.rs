@@ -10,7 +10,7 @@ fn equal(_: &str) -> Option<f64> {
 }
 
 fn of(tenant: &str) -> Whose<'_> {
-    Whose { tenant, gates: &[] }
+    Whose::of(tenant)
 }
 
 /// An index of a list whose jobs belong to these tenants, read whole.
@@ -27,9 +27,9 @@ fn lanes(jobs: &[&str], weight: impl Fn(&str) -> Option<f64>) -> Lanes {
 fn order(lanes: &mut Lanes, count: usize) -> Vec<u64> {
     let mut order = Vec::new();
     while order.len() < count
-        && let Some((lane, place)) = lanes.turn()
+        && let Some((lane, place)) = lanes.turn(0)
     {
-        assert_eq!(lanes.turn(), Some((lane, place)), "asked again, it says the same");
+        assert_eq!(lanes.turn(0), Some((lane, place)), "asked again, it says the same");
         lanes.take(lane, 1.0);
         lanes.settle(|_| false, equal);
         order.push(place);
@@ -41,7 +41,7 @@ fn order(lanes: &mut Lanes, count: usize) -> Vec<u64> {
 fn a_job_of_each_in_turn() {
     let mut lanes = lanes(&["a", "a", "a", "a", "b", "b", "c"], equal);
     assert_eq!(order(&mut lanes, 10), [0, 4, 6, 1, 5, 2, 3]);
-    assert_eq!((lanes.count(), lanes.turn()), (0, None));
+    assert_eq!((lanes.count(), lanes.turn(0)), (0, None));
     assert!(lanes.memory_bytes() < 100, "an idle queue keeps nothing");
 }
 
@@ -106,10 +106,10 @@ fn nobody_gains_where_jobs_of_two_rounds_were_not_taken() {
     let mut lanes = lanes(&["a", "a", "a", "a", "b", "b", "b", "b"], equal);
     assert_eq!(order(&mut lanes, 1), [0]);
     for _ in 0..2 {
-        let (b, place) = lanes.turn().expect("there are jobs");
+        let (b, place) = lanes.turn(0).expect("there are jobs");
         assert_eq!(place, 4);
         lanes.take(b, 1.0);
-        let (a, place) = lanes.turn().expect("there are jobs");
+        let (a, place) = lanes.turn(0).expect("there are jobs");
         assert_eq!(place, 1);
         lanes.take(a, 1.0);
         lanes.settle(|_| true, equal);
@@ -123,7 +123,7 @@ fn what_was_not_taken_is_next_again() {
     for _ in 0..3 {
         let mut picked = Vec::new();
         for _ in 0..3 {
-            let (lane, place) = lanes.turn().unwrap();
+            let (lane, place) = lanes.turn(0).unwrap();
             lanes.take(lane, 1.0);
             picked.push(place);
         }
@@ -131,7 +131,7 @@ fn what_was_not_taken_is_next_again() {
         lanes.settle(|_| true, equal);
     }
     for _ in 0..2 {
-        let (lane, _) = lanes.turn().unwrap();
+        let (lane, _) = lanes.turn(0).unwrap();
         lanes.take(lane, 1.0);
     }
     lanes.settle(|place| place == 1, equal);
@@ -141,7 +141,7 @@ fn what_was_not_taken_is_next_again() {
 #[test]
 fn what_has_left_the_list_costs_its_lane_nothing() {
     let mut lanes = lanes(&["a", "a", "a", "b", "b"], equal);
-    let (a, _) = lanes.turn().unwrap();
+    let (a, _) = lanes.turn(0).unwrap();
     lanes.drop_oldest(a);
     lanes.drop_oldest(a);
     assert_eq!(order(&mut lanes, 9), [2, 3, 4]);
@@ -170,7 +170,7 @@ fn drain(jobs: &[u32], seed: u64) -> (Vec<u64>, usize) {
             lanes.refilled(to as u64);
         }
         for _ in 0..random.random_range(0..2_000) {
-            let Some((lane, place)) = lanes.turn() else { break };
+            let Some((lane, place)) = lanes.turn(0) else { break };
             lanes.take(lane, 1.0);
             let is_taken = random.random_range(0..10) > 0;
             lanes.settle(|_| !is_taken, equal);
@@ -181,7 +181,7 @@ fn drain(jobs: &[u32], seed: u64) -> (Vec<u64>, usize) {
         }
         memory = memory.max(lanes.memory_bytes());
     }
-    assert_eq!((lanes.count(), lanes.turn()), (0, None), "nothing is left");
+    assert_eq!((lanes.count(), lanes.turn(0)), (0, None), "nothing is left");
     (order, memory)
 }
 
@@ -212,7 +212,7 @@ fn tenants_far_apart_are_all_refilled_in_time() {
     let jobs: Vec<&str> = std::iter::repeat_n("a", 20_000).chain(std::iter::repeat_n("b", 9_000)).collect();
     let mut lanes = lanes(&jobs, equal);
     let mut order = Vec::new();
-    while let Some((lane, place)) = lanes.turn() {
+    while let Some((lane, place)) = lanes.turn(0) {
         lanes.take(lane, 1.0);
         order.push(jobs[place as usize]);
         if let Some(at) = lanes.begin_refill() {
@@ -230,14 +230,14 @@ fn tenants_far_apart_are_all_refilled_in_time() {
 #[test]
 fn in_order_of_arrival_nobody_is_passed_over_where_a_pop_is_run_again() {
     let gates = [Gate { limit: 1, key: 0 }];
-    let limited = Whose { tenant: NO_TENANT, gates: &gates };
+    let limited = Whose { tenant: NO_TENANT, gates: &gates, level: NO_LEVEL };
     let mut lanes = Lanes::in_order(0);
     for place in 0..2 {
         let lane = lanes.lane(of(NO_TENANT), equal);
         lanes.add(lane, place);
     }
     // A pop takes all that is known, more becomes known, and it is run again.
-    while let Some((lane, _)) = lanes.turn() {
+    while let Some((lane, _)) = lanes.turn(0) {
         lanes.take(lane, 1.0);
     }
     for (place, whose) in [(2, limited), (3, of(NO_TENANT)), (4, limited), (5, of(NO_TENANT))] {
@@ -254,12 +254,12 @@ fn a_closed_gate_keeps_its_lane_and_opens_for_those_that_wait_longest() {
     let mut lanes = Lanes::new(0, 1);
     for (place, tenant) in ["a", "b", "a", "b", "c"].into_iter().enumerate() {
         let gates: &[Gate] = if tenant == "c" { &[] } else { &gates };
-        let lane = lanes.lane(Whose { tenant, gates }, equal);
+        let lane = lanes.lane(Whose { tenant, gates, level: NO_LEVEL }, equal);
         lanes.add(lane, place as u64);
     }
     let park_all = |lanes: &mut Lanes| {
         let mut free = Vec::new();
-        while let Some((lane, place)) = lanes.turn() {
+        while let Some((lane, place)) = lanes.turn(0) {
             if lanes.gates(lane).is_empty() {
                 lanes.take(lane, 1.0);
                 free.push(place);
@@ -271,11 +271,11 @@ fn a_closed_gate_keeps_its_lane_and_opens_for_those_that_wait_longest() {
         free
     };
     assert_eq!(park_all(&mut lanes), [4]);
-    assert_eq!((lanes.turn(), lanes.is_idle()), (None, true));
+    assert_eq!((lanes.turn(0), lanes.is_idle()), (None, true));
     let mut through = Vec::new();
     for others in [true, true, true, false] {
         assert_eq!(lanes.open(gates[0], 1), others);
-        let (lane, place) = lanes.turn().expect("one is let through");
+        let (lane, place) = lanes.turn(0).expect("one is let through");
         lanes.take(lane, 1.0);
         through.push(place);
         park_all(&mut lanes);
@@ -291,7 +291,7 @@ fn by_cost_tenants_share_time_and_not_jobs() {
     let mut lanes = lanes(&jobs, equal).by_cost();
     let mut spent = BTreeMap::from([("long", 0.0), ("short", 0.0)]);
     for _ in 0..1_500 {
-        let (lane, place) = lanes.turn().expect("both wait");
+        let (lane, place) = lanes.turn(0).expect("both wait");
         let tenant = jobs[place as usize];
         // Nothing is known before: each is charged one, and later what it was besides.
         let cost = if tenant == "long" { 8.0 } else { 0.2 };
