@@ -1,7 +1,7 @@
 //! How fair: waits and shares of tenants under workers that only pop, and what a million tenants cost.
 //!
 //! `cargo bench --bench fairness` measures everything; `cargo bench --bench fairness -- --parts curves,shares` a part (the
-//! parts are curves, shares, runtime, limits, adaptive and million); `--jobs 1000000 --maxmemory 64mb --layouts turns` make the million smaller.
+//! parts are curves, shares, runtime, limits, adaptive, slo and million); `--jobs 1000000 --maxmemory 64mb --layouts turns` make the million smaller.
 //! `--assert` also fails where a claim does not hold. `--plots` draws the curves again, for `benches/README.md`.
 //!
 //! The workers are simulated as far as the work goes: real connections with BRPOP, and a pause instead of a job.
@@ -31,6 +31,8 @@ mod options;
 mod plot;
 #[path = "fairness/shares.rs"]
 mod shares;
+#[path = "fairness/slo.rs"]
+mod slo;
 
 use options::Options;
 use report::Report;
@@ -56,6 +58,9 @@ fn main() {
     }
     if options.has_part("adaptive") {
         limits::adaptive(&options, &mut report);
+    }
+    if options.has_part("slo") {
+        slo::measure(&options, &mut report);
     }
     if options.has_part("million") {
         million::measure(&options, &mut report);

@@ -28,11 +28,14 @@ const SMALL: usize = 2;
 struct Mode {
     name: &'static str,
     command: Option<&'static str>,
+    /// Its workers say when a job is done, since it goes by what runs.
+    acknowledges: bool,
 }
 
-const MODES: [Mode; 2] = [
-    Mode { name: "FIFO", command: None },
-    Mode { name: "drr", command: Some("JOB.TENANT ENABLE queue:default MODE drr") },
+const MODES: [Mode; 3] = [
+    Mode { name: "FIFO", command: None, acknowledges: false },
+    Mode { name: "drr", command: Some("JOB.TENANT ENABLE queue:default MODE drr"), acknowledges: false },
+    Mode { name: "sqs", command: Some("JOB.TENANT ENABLE queue:default MODE sqs"), acknowledges: true },
 ];
 
 /// What is plotted and reported as one tenant.
@@ -53,7 +56,7 @@ const QUIET_GROUPS: [Group; 2] = [
 pub fn measure(options: &Options, report: &mut Report) {
     let seed = seed_case(options.divisor);
     let curves = measure_case("100,000 of A, then 1,000 of B", &seed, &SEED_GROUPS, options, report);
-    let [fifo, drr] = &curves[..] else { panic!("a curve for each mode") };
+    let [fifo, drr, _] = &curves[..] else { panic!("a curve for each mode") };
     claim(report, "B's median wait under drr", (fifo, drr), 1, 0.5, SEED_MEDIAN_MAX);
     let later = last_done(drr, &SEED_GROUPS[0]).div_duration_f64(last_done(fifo, &SEED_GROUPS[0])) - 1.0;
     report.claim(
@@ -65,7 +68,7 @@ pub fn measure(options: &Options, report: &mut Report) {
     let quiet = quiet_case(options.divisor, options.work);
     let curves_of_quiet =
         measure_case("a burst of 50,000 beside quiet tenants", &quiet, &QUIET_GROUPS, options, report);
-    let [fifo, drr] = &curves_of_quiet[..] else { panic!("a curve for each mode") };
+    let [fifo, drr, _] = &curves_of_quiet[..] else { panic!("a curve for each mode") };
     claim(report, "the quiet tenants' p99 under drr", (fifo, drr), 1, 0.99, QUIET_P99_MAX);
     if options.plotted {
         plot::draw("seed", &panels(&curves, &SEED_GROUPS));
@@ -110,7 +113,8 @@ fn measure_case(
                 if let Some(command) = mode.command {
                     assert!(!server.client().line(command).is_error(), "{command} in {QUEUE}");
                 }
-                run(server.port(), arrivals, |_| options.work, How::default())
+                let how = How { acknowledges: mode.acknowledges, ..How::default() };
+                run(server.port(), arrivals, |_| options.work, how)
             })
         });
         runs.map(|run| run.join().expect("a run ends well"))

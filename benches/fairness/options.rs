@@ -3,7 +3,7 @@
 use crate::million::Layout;
 use std::time::Duration;
 
-const PARTS: [&str; 6] = ["curves", "shares", "runtime", "limits", "adaptive", "million"];
+const PARTS: [&str; 7] = ["curves", "shares", "runtime", "limits", "adaptive", "slo", "million"];
 
 pub struct Options {
     pub parts: Vec<String>,

@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 use std::path::Path;
 
-const SIZE: (u32, u32) = (900, 340);
+const SIZE: (u32, u32) = (1260, 340);
 const COLORS: [RGBColor; 2] = [RGBColor(200, 80, 40), RGBColor(30, 100, 180)];
 /// More would only make the file larger.
 const POINTS: usize = 200;
