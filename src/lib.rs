@@ -86,6 +86,9 @@
 //! that counts has ended. Those jobs are followed from the pop on by a record each; what workers write about them is seen from
 //! the effects ([`keyspace::Sightings`]), whichever command has them, and ends them in the same frame.
 //!
+//! Where a queue is served by service levels, each level has a ring of turns of its own among its lanes, and [`sched::Slack`]
+//! says which ring is next: of their next jobs, and of those of the other keys of the pop, the one that has used most of its time.
+//!
 //! How many jobs went into a queue, were popped and were removed follows from the effects on its list; the table of queues
 //! ([`keyspace::queue`]) keeps these counts for longer than a list lives, and saves them as of one frame with each batch of
 //! a checkpoint.

@@ -831,7 +831,7 @@ fn take_at(context: &mut Context, slot: Slot, side: Side, ordinal: Option<u64>, 
 fn block_and_pop(context: &mut Context, request: &[Bytes], side: Side) -> Outcome {
     let (timeout, keys) = request[1..].split_last().expect("the arity says that there is a timeout");
     let until = deadline(timeout, context.now)?;
-    for key in slack::in_order(context, keys, side)?.iter() {
+    for key in slack::in_order(context, keys, Some(side))?.iter() {
         let Some(slot) = context.keys.find_kind(key, Kind::List)? else { continue };
         if let Some(item) = take_one(context, slot, side)? {
             return Ok(Reply::Array(vec![Reply::Bulk(key.clone()), Reply::Bulk(item)]));
@@ -853,7 +853,7 @@ fn pop_many(context: &mut Context, request: &[Bytes], at: usize, timeout: Option
         _ => return Err(Error::SYNTAX.into()),
     };
     let until = timeout.map(|timeout| deadline(timeout, context.now)).transpose()?;
-    for key in slack::in_order(context, keys, side)?.iter() {
+    for key in slack::in_order(context, keys, Some(side))?.iter() {
         let Some(slot) = context.keys.find_kind(key, Kind::List)? else { continue };
         if let Some(reply) = take_some(context, slot, side, count, Some(key.clone()))? {
             return Ok(reply);

@@ -1,4 +1,4 @@
-//! When jobs came that do not say so themselves, to about a second. Pure.
+//! When jobs came that do not say so themselves, to a tenth of a second where they are few, else less exactly. Pure.
 //!
 //! Of a list that grows at one end an ordinal says when, given a few marks. Both directions are kept: ordinals fall where jobs
 //! come from the left.
@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 /// Marks of one direction. When there are more, every second one goes, and the next are half as close.
 const MARKS_MAX: usize = 512;
 /// Marks are not closer than this at first.
-const CLOSEST_MS: u64 = 1_000;
+const CLOSEST_MS: u64 = 100;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn when_a_job_came_is_known_to_a_second_and_with_many_marks_a_little_less_well() {
+    fn when_a_job_came_is_known_and_over_a_longer_time_less_exactly() {
         let mut arrivals = Arrivals::default();
         for second in 0..4_000 {
             for job in 0..10 {

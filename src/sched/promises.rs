@@ -60,7 +60,9 @@ impl Promises {
         of.late.push_back(Late { at_ms: now_ms, level, queue: queue.into(), waited_ms });
     }
 
-    pub fn of(&self, database: usize, level: LevelId) -> Kept {
+    /// Of the level that a rule promises.
+    pub fn of_rule(&self, database: usize, number: u64) -> Kept {
+        let level = Level::number_of_rule(number);
         self.databases.get(&database).and_then(|of| of.levels.get(&level)).copied().unwrap_or_default()
     }
 

@@ -264,12 +264,7 @@ impl QueueRules {
             let within_ms = (id & !OWN_LEVEL) >> OWN_WEIGHT_BITS;
             return Level { id, within_ms, weight: (id & ((1 << OWN_WEIGHT_BITS) - 1)) as f64 / 100.0 };
         }
-        self.promises.iter().find(|of| of.number + 1 == id).map_or(Level::NONE, Level::of_rule)
-    }
-
-    /// The name of a rule that promises a level.
-    pub fn level_name(&self, id: LevelId) -> Option<&str> {
-        self.promises.iter().find(|of| of.number + 1 == id).map(|of| &*of.name)
+        self.promises.iter().find(|of| Level::number_of_rule(of.number) == id).map_or(Level::NONE, Level::of_rule)
     }
 
     /// Which tenants have very many jobs running matters.
@@ -453,8 +448,13 @@ impl Level {
     /// That of jobs which nobody has spoken of.
     pub const NONE: Level = Level { id: NO_LEVEL, within_ms: WITHIN_DEFAULT_MS, weight: 1.0 };
 
+    /// By which the level that a rule promises is known.
+    pub fn number_of_rule(rule: u64) -> LevelId {
+        rule + 1
+    }
+
     fn of_rule(of: &Promising) -> Level {
-        Level { id: of.number + 1, within_ms: of.slo.within_ms, weight: of.slo.weight }
+        Level { id: Level::number_of_rule(of.number), within_ms: of.slo.within_ms, weight: of.slo.weight }
     }
 }
 

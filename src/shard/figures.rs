@@ -102,5 +102,21 @@ pub fn page(keys: &Keyspace, jobs: &Scheduler) -> String {
         writeln!(page, "millpond_limit_running{{db=\"{database}\",limit=\"{name}\"}} {running}")
             .expect("memory takes it");
     }
+    let levels: Vec<_> = (0..keys.database_count())
+        .flat_map(|database| jobs.rules.of(database).iter().map(move |rule| (database, rule)))
+        .filter(|(_, rule)| matches!(rule.kind, Kind::Slo(_)))
+        .take(LABELS_MAX)
+        .map(|(database, rule)| (database, label(rule.name.as_bytes()), jobs.promises.of_rule(database, rule.number)))
+        .collect();
+    for (name, help, late) in [
+        ("slo_begun_total", "Jobs of a service level that have begun", false),
+        ("slo_late_total", "Those of them that had waited too long", true),
+    ] {
+        write!(page, "# HELP millpond_{name} {help}.\n# TYPE millpond_{name} counter\n").expect("memory takes it");
+        for (database, level, kept) in &levels {
+            let value = if late { kept.late } else { kept.begun };
+            writeln!(page, "millpond_{name}{{db=\"{database}\",level=\"{level}\"}} {value}").expect("memory takes it");
+        }
+    }
     page
 }

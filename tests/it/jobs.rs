@@ -14,6 +14,7 @@ mod rules;
 mod ruling;
 mod scopes;
 mod settle;
+mod slo;
 mod steps;
 mod tenants;
 mod workers;

@@ -484,22 +484,31 @@ impl Search<'_> {
         let (mut heads, mut candidates) = (Vec::new(), Vec::new());
         for (ring, level) in rings {
             let Some(head) = self.head(*ring, passed) else { continue };
-            candidates.push(Candidate { level: self.rules.level_of(*level), since_ms: self.since_ms(&head) });
-            heads.push(head);
+            match (self.since_ms(&head), head.missing) {
+                (None, Some(at)) => self.missing.push(at),
+                (since_ms, _) => {
+                    let since_ms = since_ms.unwrap_or(self.now_ms);
+                    candidates.push(Candidate { level: self.rules.level_of(*level), since_ms });
+                    heads.push(head);
+                }
+            }
+        }
+        if !self.missing.is_empty() {
+            return None;
         }
         let chosen = self.slack.choose(&candidates, self.now_ms)?;
         Some(heads.swap_remove(chosen))
     }
 
     /// Since when a job waits, as far as that is known; of one that is not in memory what its neighbours say.
-    fn since_ms(&self, head: &Head) -> u64 {
+    fn since_ms(&self, head: &Head) -> Option<u64> {
         if head.missing.is_some() {
             let chunk = self.list.chunk_of(head.ordinal);
             let oldest = chunk.and_then(|chunk| chunk.summary().and_then(|summary| summary.oldest_enqueued_ms()));
-            return oldest.or(self.arrivals.since_ms(head.ordinal)).unwrap_or(self.now_ms);
+            return oldest.or(self.arrivals.since_ms(head.ordinal));
         }
         let item = self.list.item(head.ordinal).unwrap_or_default();
-        since_ms(&Job::new(item), self.arrivals, head.ordinal).unwrap_or(self.now_ms)
+        since_ms(&Job::new(item), self.arrivals, head.ordinal)
     }
 
     fn let_others_through(&mut self, gates: &[Gate], passed: &mut Passed) {

@@ -15,8 +15,8 @@ use crate::command::{Context, Stop};
 /// The keys of a pop in the order in which they are to be looked at.
 ///
 /// Keys that are served strictly keep their places. All that are served by slack stand where the first of them that has a job
-/// to hand out stood, the one with the most urgent job first.
-pub fn in_order<'a>(context: &mut Context, keys: &'a [Bytes], side: Side) -> Result<Cow<'a, [Bytes]>, Stop> {
+/// to hand out stood, the one with the most urgent job first. Without a side it is the one that workers pop from.
+pub fn in_order<'a>(context: &mut Context, keys: &'a [Bytes], side: Option<Side>) -> Result<Cow<'a, [Bytes]>, Stop> {
     if keys.len() == 1 || !context.jobs.rules.order_by_slack(context.keys.selected()) {
         return Ok(Cow::Borrowed(keys));
     }
@@ -36,9 +36,16 @@ pub fn in_order<'a>(context: &mut Context, keys: &'a [Bytes], side: Side) -> Res
 }
 
 /// The job that a queue which is served by slack would hand out next; takes nothing.
-fn next_of(context: &mut Context, key: &[u8], side: Side) -> Result<Option<Candidate>, Stop> {
+fn next_of(context: &mut Context, key: &[u8], side: Option<Side>) -> Result<Option<Candidate>, Stop> {
     let Some(slot) = context.keys.find_kind(key, Kind::List)? else { return Ok(None) };
     let Some((id, rules)) = serve::rules_of(context, slot).filter(|(_, rules)| rules.slack) else { return Ok(None) };
+    let side = match side {
+        Some(side) => side,
+        None => {
+            let payload = context.keys.list_end(slot, Side::Right)?.to_vec();
+            serve::pop_end(context, slot, &payload)
+        }
+    };
     let Pick::Items(items) = serve::pick(context, slot, side, 1)? else { return Ok(None) };
     let Some((ordinal, item)) = items.first() else { return Ok(None) };
     let (job, now_ms) = (Job::new(item), context.keys.now_ms());

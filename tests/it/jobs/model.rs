@@ -71,6 +71,7 @@ fn one_step(run: &mut Run, chance: &mut Chance, is_flood: bool) {
         90..=91 => run.delete_rule(),
         92..=93 => run.pause(),
         94..=95 => run.resume(),
+        96 if chance.one_in(4) => run.order(),
         96 if chance.one_in(3) => run.share(),
         96 if chance.one_in(2) => run.weigh(),
         96 => run.restore(),

@@ -64,6 +64,20 @@ fn the_commands_of_the_page_for_a_slow_partner_run_as_they_stand_there() {
         .for_each(|line| drop(sure(&mut client, line.strip_prefix("redis-cli ").expect("it was looked for"))));
 }
 
+#[test]
+fn the_commands_of_the_page_for_service_levels_run_as_they_stand_there() {
+    let Some(server) = start(&[]) else { return };
+    let mut client = server.client();
+    client.must(&["LPUSH", "queue:default", &sidekiq("MailJob", 1, 1)]);
+    let commands = commands_of_the_page("## Mail within 30 seconds");
+    assert!(commands.len() > 5, "README has no such page, or no commands on it: {commands:?}");
+    for line in commands {
+        let words = words_of(&line);
+        let reply = client.must(&words[1..]);
+        assert!(!reply.is_error(), "{line}: {reply:?}");
+    }
+}
+
 /// The lines that begin with `redis-cli ` in the shell blocks below the heading.
 fn commands_of_the_page(heading: &str) -> Vec<String> {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("there is a README");

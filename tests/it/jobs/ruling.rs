@@ -1,6 +1,6 @@
 //! What the model test does with rules: it makes and ends them, restores and purges what they took.
 
-use super::payload::TENANTS;
+use super::payload::{CLASSES, TENANTS};
 use super::predicate::{Pause, QUEUE_GLOBS, Rule, What};
 use super::steps::{RULE_NAMES, Run};
 use super::world::{Id, Place, QUEUES, SETS, Weight};
@@ -109,6 +109,27 @@ impl Run {
         assert_eq!(reply.is_error(), is_there, "{reply:?}");
         if !is_there {
             self.world.fair.push(glob);
+        }
+    }
+
+    /// Has some queues served by slack, or as they are asked again; or gives another class a service level, or none.
+    pub fn order(&mut self) {
+        if self.chance.one_in(2) {
+            let glob = *self.chance.pick(&QUEUE_GLOBS);
+            let is_there = self.world.slack.contains(&glob);
+            let (words, how) = if is_there { ("DEL", None) } else { ("ORDER", Some("slack")) };
+            self.talk.sure(&["JOB.SLO", words, glob].into_iter().chain(how).collect::<Vec<_>>());
+            match is_there {
+                true => self.world.slack.retain(|other| *other != glob),
+                false => self.world.slack.push(glob),
+            }
+        } else if self.world.level.take().is_some() {
+            self.talk.sure(&["JOB.SLO", "DEL", "level"]);
+        } else {
+            let class = *self.chance.pick(&CLASSES);
+            let within = *self.chance.pick(&["1ms", "1s", "1h", "10d"]);
+            self.talk.sure(&["JOB.SLO", "SET", "level", "CLASS", class, "WITHIN", within]);
+            self.world.level = Some(class);
         }
     }
 

@@ -79,6 +79,9 @@ pub struct World {
     pub pauses: Vec<Pause>,
     /// Globs of queues that tenants share.
     pub fair: Vec<&'static str>,
+    /// Globs of queues that are served by slack, and the class that has a service level.
+    pub slack: Vec<&'static str>,
+    pub level: Option<&'static str>,
     /// What weights were given, in the order in which they were given first.
     pub weights: Vec<Weight>,
     /// Of this class so many may run at a time, and these do.
@@ -138,6 +141,8 @@ impl World {
             rules: Vec::new(),
             pauses: Vec::new(),
             fair: Vec::new(),
+            slack: Vec::new(),
+            level: None,
             weights: Vec::new(),
             limit: None,
             running: BTreeSet::new(),
@@ -200,6 +205,18 @@ impl World {
 
     fn is_fair(&self, queue: usize) -> bool {
         self.fair.iter().any(|glob| What::Queue(glob).covers(QUEUES[queue]))
+    }
+
+    fn is_by_slack(&self, queue: usize) -> bool {
+        self.slack.iter().any(|glob| What::Queue(glob).covers(QUEUES[queue]))
+    }
+
+    /// What a job is told apart by in a queue that is not served in order of arrival: those for which it is the same are.
+    fn lane(&self, queue: usize, id: Id) -> (Option<u64>, bool, bool) {
+        let job = &self.jobs[id];
+        let tenant = job.tenant.filter(|_| self.is_fair(queue));
+        let has_level = self.is_by_slack(queue) && self.level.is_some() && job.class == self.level;
+        (tenant, self.is_limited(id), has_level)
     }
 
     /// A weight of 0 pauses a tenant in a queue that is shared. Of several, the newest counts.
@@ -269,8 +286,8 @@ impl World {
     /// the next one.
     pub fn pop(&mut self, queue: usize, side: Side, count: usize, got: &[Id]) {
         let eligible = self.eligible(queue, side);
-        if self.is_fair(queue) {
-            self.check_fair(queue, side, count, got, &eligible);
+        if self.is_fair(queue) || self.is_by_slack(queue) {
+            self.check_lanes(queue, side, count, got, &eligible);
             return self.take(queue, side, got);
         }
         let eligible = self.let_through(eligible);
@@ -296,18 +313,16 @@ impl World {
         self.take(queue, side, got);
     }
 
-    /// Checks what a pop of a shared queue was answered: of each tenant the first that may go.
-    fn check_fair(&self, queue: usize, side: Side, count: usize, got: &[Id], eligible: &[(usize, Id)]) {
+    /// Checks what a pop of a queue with lanes was answered: of each lane the first that may go.
+    fn check_lanes(&self, queue: usize, side: Side, count: usize, got: &[Id], eligible: &[(usize, Id)]) {
         for (at, id) in got.iter().enumerate() {
-            let (tenant, is_limited) = (self.jobs[*id].tenant, self.is_limited(*id));
-            // Limited jobs of a tenant stand in a lane of their own.
-            let same = |other: &Id| self.jobs[*other].tenant == tenant && self.is_limited(*other) == is_limited;
-            let mut of_tenant = eligible.iter().map(|(_, id)| *id).filter(same);
-            let first = of_tenant.find(|other| !got[..at].contains(other));
+            let lane = self.lane(queue, *id);
+            let mut of_lane = eligible.iter().map(|(_, id)| *id).filter(|other| self.lane(queue, *other) == lane);
+            let first = of_lane.find(|other| !got[..at].contains(other));
             assert_eq!(
                 first,
                 Some(*id),
-                "a pop at the {side:?} of {}, which is shared, gave {}, expected {}",
+                "a pop at the {side:?} of {}, which has lanes, gave {}, expected {}",
                 QUEUES[queue],
                 self.told(queue, &[*id]),
                 self.told(queue, &first.into_iter().collect::<Vec<_>>())
@@ -320,7 +335,7 @@ impl World {
         let short = got.len() < count.min(may_go);
         assert!(
             !short || self.queues[queue].list.len() >= self.scan_max,
-            "a pop of {count} at the {side:?} of {}, which is shared, gave only {} of {} jobs",
+            "a pop of {count} at the {side:?} of {}, which has lanes, gave only {} of {} jobs",
             QUEUES[queue],
             got.len(),
             eligible.len()
@@ -345,9 +360,15 @@ impl World {
 
     /// The same of a pop that asks several queues in turn. `got` is the queue that answered, and its jobs.
     pub fn pop_of_many(&mut self, queues: &[usize], side: Side, count: usize, got: Option<(usize, &[Id])>) {
+        let is_by_slack = got.is_some_and(|(answered, _)| self.is_by_slack(answered));
+        let mut is_passed = false;
         for queue in queues {
             match got {
                 Some((answered, jobs)) if answered == *queue => return self.pop(*queue, side, count, jobs),
+                // The most urgent queue stands where the first of those stood that are served by slack and have a job.
+                _ if is_by_slack && (is_passed || self.is_by_slack(*queue)) => {
+                    is_passed |= self.has_eligible(*queue, side);
+                }
                 _ => self.pop(*queue, side, count, &[]),
             }
         }

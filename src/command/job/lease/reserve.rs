@@ -15,7 +15,7 @@ use super::{LEASE_DEFAULT_MS, LEASE_MAX_MS, decode, erase, hold, id_of, queue_of
 use crate::command::argument::{is, not_negative};
 use crate::command::job::charge::Charges;
 use crate::command::job::serve::{self, Pick};
-use crate::command::job::{map, number, text, text_of};
+use crate::command::job::{map, number, slack, text, text_of};
 use crate::command::{Context, Outcome, Stop, Wait};
 
 /// Jobs that one call takes, and bytes in chunks from which it takes no more of one queue.
@@ -63,13 +63,14 @@ pub fn reserve(context: &mut Context, request: &[Bytes]) -> Outcome {
     let mut all: Vec<Taken> = Vec::new();
     let mut keys: Vec<Bytes> = Vec::new();
     for word in &request[from + 1..] {
-        let (key, slot) = queue_of(context, word)?;
-        if keys.iter().any(|known| known[..] == key[..]) {
-            continue;
+        let key = Bytes::from(queue_of(context, word)?.0);
+        if !keys.contains(&key) {
+            keys.push(key);
         }
-        keys.push(key.clone().into());
-        if let Some(slot) = slot.filter(|_| left > 0)
-            && let Some(taken) = look(context, key, slot, left)?
+    }
+    for key in slack::in_order(context, &keys, None)?.iter() {
+        if let Some(slot) = context.keys.find_kind(key, Kind::List)?.filter(|_| left > 0)
+            && let Some(taken) = look(context, key.to_vec(), slot, left)?
         {
             left -= taken.jobs.len() as u64;
             all.push(taken);
