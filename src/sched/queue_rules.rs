@@ -267,6 +267,11 @@ impl QueueRules {
         self.promises.iter().find(|of| Level::number_of_rule(of.number) == id).map_or(Level::NONE, Level::of_rule)
     }
 
+    /// The name of the rule that promises a level; jobs that ask for one themselves name none.
+    pub fn level_name(&self, id: LevelId) -> Option<&str> {
+        self.promises.iter().find(|of| Level::number_of_rule(of.number) == id).map(|of| &*of.name)
+    }
+
     /// Which tenants have very many jobs running matters.
     pub fn asks_flights(&self) -> bool {
         self.fair.as_ref().is_some_and(|fair| fair.mode == Mode::Sqs)

@@ -33,7 +33,7 @@ fn start(flags: &[&str]) -> Option<Server> {
 }
 
 /// Waits until something is so.
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < WAIT_MAX, "{what}: not within {WAIT_MAX:?}");

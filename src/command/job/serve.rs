@@ -128,14 +128,15 @@ pub fn push(context: &mut Context, key: &[u8], side: Side, items: &[&[u8]], crea
         Some(slot) => rules_of(context, slot).map(|(_, rules)| rules),
         None => rules_of_key(context, key),
     };
+    let asks_arrivals = rules.as_ref().is_some_and(|rules| rules.asks_arrivals());
     let Some(rules) = rules.filter(|rules| rules.takes()) else {
-        return push_all(context, key, slot, side, items, 0);
+        return push_all(context, (key, slot), side, items, 0, asks_arrivals);
     };
     let now_ms = context.keys.now_ms();
     if let [item] = items
         && rules.take(&Job::new(item), now_ms, Some(now_ms)).is_none()
     {
-        return push_all(context, key, slot, side, items, rules.epoch);
+        return push_all(context, (key, slot), side, items, rules.epoch, asks_arrivals);
     }
     let mut caught = Caught::new(key, Kind::List, Place::Push);
     let mut passed = Vec::with_capacity(items.len());
@@ -152,7 +153,7 @@ pub fn push(context: &mut Context, key: &[u8], side: Side, items: &[&[u8]], crea
     let database = context.keys.selected();
     let length = match passed.is_empty() {
         true => slot.map_or(0, |slot| context.keys.list(slot).len()),
-        false => push_all(context, key, slot, side, &passed, rules.epoch)?,
+        false => push_all(context, (key, slot), side, &passed, rules.epoch, asks_arrivals)?,
     };
     if count > 0 {
         caught.items().for_each(|item| context.keys.sightings.came(database, item));
@@ -161,9 +162,9 @@ pub fn push(context: &mut Context, key: &[u8], side: Side, items: &[&[u8]], crea
     Ok(length + count as u64)
 }
 
-/// Notes when jobs come that are pushed to a side next, where that will be asked.
+/// Notes when jobs come that are pushed to a side next.
 fn note_arrival(context: &mut Context, slot: Slot, side: Side) {
-    let Some((id, _)) = rules_of(context, slot).filter(|(_, rules)| rules.asks_arrivals()) else { return };
+    let Some((id, _)) = rules_of(context, slot) else { return };
     let (next, now_ms) = (context.keys.list(slot).next_ordinal(side), context.keys.now_ms());
     if let Some(state) = context.jobs.state(id) {
         state.arrivals.came(next, now_ms);
@@ -172,18 +173,20 @@ fn note_arrival(context: &mut Context, slot: Slot, side: Side) {
 
 fn push_all(
     context: &mut Context,
-    key: &[u8],
-    slot: Option<Slot>,
+    (key, slot): (&[u8], Option<Slot>),
     side: Side,
     items: &[&[u8]],
     checked: u32,
+    asks_arrivals: bool,
 ) -> Result<u64, Stop> {
     let slot = match slot {
         Some(slot) => slot,
         None => context.keys.create(key, Kind::List)?,
     };
     context.keys.checked = checked;
-    note_arrival(context, slot, side);
+    if asks_arrivals {
+        note_arrival(context, slot, side);
+    }
     let pushed = context.keys.push(slot, side, items);
     context.keys.checked = 0;
     pushed?;

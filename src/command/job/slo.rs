@@ -36,7 +36,7 @@ pub const COMMANDS: &[Command] = &[
         name: "job.slo|set",
         run: set,
         syntax: "name predicate WITHIN duration [WEIGHT weight] [EXPIRES duration] [RUNTIME duration] [OWNER team] [EXPIRE duration] [COMMENT text] [REPLACE]",
-        summary: "Promises matching jobs to begin within a time. Of several levels that match a job the tightest counts; after EXPIRES a job goes to a quarantine.",
+        summary: "Promises matching jobs to begin within a time. Of several levels that match a job the tightest counts; after EXPIRES a job goes to a quarantine. RUNTIME and OWNER are for people, who see them in STATUS.",
         since: SINCE,
         group: Group::Job,
         complexity: "O(1) in the backlog.",
@@ -210,6 +210,7 @@ fn status_of(context: &mut Context, rule: &Rule, slo: &Slo) -> Outcome {
         ("owner", slo.owner.as_ref().map_or(Reply::Null, text)),
         ("within_ms", number(slo.within_ms)),
         ("weight", Reply::Double(slo.weight)),
+        ("runtime_ms", known(slo.runtime_ms)),
         ("queues", number(covered.len() as u64)),
         ("queues_by_slack", number(by_slack)),
         ("overloaded", if by_slack > 0 { Reply::flag(is_overloaded) } else { Reply::Null }),
@@ -337,6 +338,10 @@ mod tests {
         assert_eq!(popped(&mut bench, "LPOP queue:q"), "Report0", "20 % against 0 %");
         bench.pass_ms(4_000);
         assert_eq!(popped(&mut bench, "LPOP queue:q"), "Mail0", "24 % against 40 %");
+        let reply = bench.run("JOB.EXPLAIN q");
+        let Reply::Array(lanes) = field(&reply, "lanes") else { panic!("{reply:?}") };
+        let levels: Vec<Reply> = lanes.iter().map(|lane| field(lane, "level")).collect();
+        assert!(levels.contains(&text("mail")) && levels.contains(&text("report")), "{levels:?}");
         bench.run("JOB.SLO ORDER q strict");
         assert_eq!(popped(&mut bench, "LPOP queue:q"), "Report1", "as it was asked");
         let reply = bench.run("JOB.SLO STATUS");

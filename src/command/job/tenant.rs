@@ -194,6 +194,7 @@ pub fn shown(lane: &LaneState, rules: &QueueRules) -> Reply {
         ("weight", lane.weight.map_or(Reply::Null, Reply::Double)),
         ("deficit", Reply::Double(lane.deficit)),
         ("served", number(lane.served)),
+        ("level", rules.level_name(lane.level).map_or(Reply::Null, text)),
         ("limits", Reply::Array(limits.map(text).collect())),
         ("held_by", lane.kept_by.and_then(|gate| rules.limit_of(gate)).map_or(Reply::Null, text)),
     ])
