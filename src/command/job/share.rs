@@ -262,6 +262,7 @@ struct Passed {
 
 /// The job that is next in a ring, and the chunk that has to be there first.
 struct Head {
+    ring: usize,
     lane: LaneId,
     ordinal: u64,
     missing: Option<ChunkAt>,
@@ -420,11 +421,15 @@ impl Search<'_> {
                 [(ring, _)] => self.head(ring, &mut passed),
                 _ => self.most_urgent(&rings, &mut passed),
             };
-            let Some(Head { lane, ordinal, missing }) = head else { return };
+            let Some(Head { ring, lane, ordinal, missing }) = head else { return };
             if let Some(at) = missing {
                 self.missing.push(at);
                 self.look_ahead();
                 return;
+            }
+            if self.lanes.turn(ring) != Some((lane, place_of(self.side, ordinal))) {
+                // A gate has opened for another lane while the other rings were looked at.
+                continue;
             }
             let item = self.list.item(ordinal).expect("it was just seen there");
             self.items.push((ordinal, Bytes::copy_from_slice(item)));
@@ -453,7 +458,7 @@ impl Search<'_> {
             let ordinal = ordinal_of(self.side, place);
             let missing = self.list.missing_for(ordinal);
             if missing.is_some() {
-                return Some(Head { lane, ordinal, missing });
+                return Some(Head { ring, lane, ordinal, missing });
             }
             let gates: Gates = self.lanes.gates(lane).into();
             let Some(item) = self.list.item(ordinal) else {
@@ -469,7 +474,7 @@ impl Search<'_> {
                 continue;
             };
             if self.may_go(item) {
-                return Some(Head { lane, ordinal, missing });
+                return Some(Head { ring, lane, ordinal, missing });
             }
             self.left -= 1;
             if self.lanes.drop_oldest(lane) {

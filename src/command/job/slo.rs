@@ -374,11 +374,34 @@ mod tests {
     }
 
     #[test]
+    fn a_gate_that_opens_while_levels_are_compared_takes_no_turn_from_who_has_it() {
+        let mut bench = bench(1000);
+        bench.run("JOB.SLO SET mail CLASS Mail* WITHIN 10h");
+        bench.run("JOB.SLO ORDER q slack");
+        bench.run("JOB.LIMIT SET all CLASS Mail* CONCURRENCY 1");
+        bench.run("JOB.LIMIT SET slow CLASS MailA RATE 1 PER 1h");
+        let job = |class: &str, number: u32| {
+            format!(r#"{{"class":"{class}","args":[{number}],"jid":"{class}{number}","enqueued_at":1700000000.0}}"#)
+        };
+        push(&mut bench, "queue:q", [job("MailA", 0)]);
+        assert_eq!(popped(&mut bench, "RPOP queue:q"), "MailA0");
+        push(&mut bench, "queue:q", [job("X", 0), job("MailA", 1), job("MailB", 0), job("X", 1), job("X", 2)]);
+        bench.pass_ms(10_000);
+        assert_eq!(popped(&mut bench, "RPOP queue:q"), "X0");
+        bench.run("JOB.ACK MailA0");
+        // The second of A has its turn and meets its rate, which lets B through while X stands to be chosen.
+        let rest: Vec<String> = (0..4).map(|_| popped(&mut bench, "RPOP queue:q")).collect();
+        assert_eq!(rest, ["X1", "X2", "MailB0", ""]);
+    }
+
+    #[test]
     fn jobs_say_themselves_what_they_are_promised_and_how_long_they_are_worth_doing() {
         let mut bench = bench(1000);
         bench.run("JOB.SLO ORDER q slack");
         bench.pass_ms(1_000_000);
-        let job = |id: &str, more: &str| format!(r#"{{"class":"A","jid":"{id}","args":[],{more}"enqueued_at":990}}"#);
+        let job = |id: &str, more: &str| {
+            format!(r#"{{"class":"A","jid":"{id}","args":[],{more}"enqueued_at":1700000990.0}}"#)
+        };
         let jobs = [job("old", ""), job("soon", r#""slo":20,"#), job("gone", r#""expires_in":"5s","#)];
         push(&mut bench, "queue:q", jobs);
         let mut popped = || match bench.send("RPOP queue:q") {
