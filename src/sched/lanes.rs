@@ -67,6 +67,8 @@ pub type LaneId = u32;
 /// Names a service level, as far as jobs are told apart by it; [`NO_LEVEL`] if not.
 pub type LevelId = u64;
 pub const NO_LEVEL: LevelId = 0;
+/// Service levels that are told apart in one queue; jobs of further ones stand among those that have none.
+pub const RINGS_MAX: usize = 64;
 /// Rings that are kept of a queue in which nobody has jobs.
 const RINGS_KEPT: usize = 4;
 
@@ -270,6 +272,7 @@ impl Lanes {
 
     /// The lane of such jobs, which is made if there is none.
     pub fn lane(&mut self, whose: Whose, weight: impl FnOnce(&str) -> Option<f64>) -> LaneId {
+        let whose = self.bounded(whose);
         if let Some(lane) = self.find(whose) {
             return lane;
         }
@@ -286,6 +289,12 @@ impl Lanes {
         }
         self.lanes[first].others += 1;
         self.make(whose, 0.0, first)
+    }
+
+    /// The same without a service level if there are too many of these.
+    fn bounded<'a>(&self, whose: Whose<'a>) -> Whose<'a> {
+        let is_one_more = self.rings.len() >= RINGS_MAX && self.rings.iter().all(|ring| ring.level != whose.level);
+        if is_one_more { Whose { level: NO_LEVEL, ..whose } } else { whose }
     }
 
     /// The ring of a service level, which is made if there is none.
@@ -765,7 +774,7 @@ impl Lanes {
 
     /// Indexes a job that a refill has met.
     pub fn refill(&mut self, whose: Whose, place: u64) {
-        let Some(lane) = self.find(whose) else { return };
+        let Some(lane) = self.find(self.bounded(whose)) else { return };
         let of = &mut self.lanes[lane];
         if !of.refilled || place < of.more_from {
             return;

@@ -31,8 +31,10 @@ fn memory_is_counted_share_by_share() {
     slow.send_raw(format!("*2\r\n$4\r\nECHO\r\n$20000\r\n{}", "x".repeat(10_000)).as_bytes()).expect("it takes it");
     while figure(&client.info("millpond"), "memory_clients_bytes") < 10_000.0 {}
 
-    // The disk's cache has something once a thread has written there.
+    // How much has to be pushed until something leaves memory, and is read again, hangs on how fast the disk is.
     crate::jobs::wait_until("something is in the disk's cache", || {
+        client.must(&["RPUSH", "jobs", &"x".repeat(1000)]);
+        client.must(&["LINDEX", "jobs", "150"]);
         figure(&client.info("millpond"), "memory_cache_bytes") > 0.0
     });
     let ours = client.info("millpond");

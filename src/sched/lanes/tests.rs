@@ -303,3 +303,25 @@ fn by_cost_tenants_share_time_and_not_jobs() {
     let part = spent["long"] / spent["short"];
     assert!((0.95..=1.05).contains(&part), "{spent:?}");
 }
+
+#[test]
+fn service_levels_without_end_are_told_apart_up_to_a_number_and_every_job_is_served() {
+    let mut lanes = Lanes::in_order(0);
+    for place in 0..500 {
+        let lane = lanes.lane(Whose { level: place % 250 + 1, ..Whose::of(NO_TENANT) }, equal);
+        lanes.add(lane, place);
+    }
+    let rings: Vec<(usize, LevelId)> = lanes.rings().collect();
+    assert_eq!(rings.len(), RINGS_MAX + 1, "the last is that of jobs without a level");
+    let mut served = Vec::new();
+    for (ring, _) in rings {
+        while let Some((lane, place)) = lanes.turn(ring) {
+            served.push(place);
+            lanes.take(lane, 1.0);
+        }
+    }
+    served.sort_unstable();
+    assert_eq!(served, (0..500).collect::<Vec<_>>());
+    lanes.settle(|_| false, equal);
+    assert_eq!((lanes.count(), lanes.rings().count()), (0, 0));
+}

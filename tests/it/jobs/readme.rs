@@ -2,6 +2,7 @@
 
 use super::payload::sidekiq;
 use super::{start, sure, words_of};
+use crate::harness::Client;
 
 #[test]
 fn the_commands_of_the_page_for_a_bad_deploy_run_as_they_stand_there() {
@@ -44,11 +45,7 @@ fn the_commands_of_the_page_for_a_bad_deploy_run_as_they_stand_there() {
 fn the_commands_of_the_page_for_workers_in_any_language_run_as_they_stand_there() {
     let Some(server) = start(&[]) else { return };
     let mut client = server.client();
-    let commands = commands_of_the_page("## Workers in any language");
-    assert!(commands.len() > 4, "README has no such page, or no commands on it: {commands:?}");
-    commands
-        .iter()
-        .for_each(|line| drop(sure(&mut client, line.strip_prefix("redis-cli ").expect("it was looked for"))));
+    run_page(&mut client, "## Workers in any language");
     assert!(client.must(&["JOB.ACK", "5f2c9a"]).is_error(), "the page has ended the job");
 }
 
@@ -57,11 +54,7 @@ fn the_commands_of_the_page_for_a_slow_partner_run_as_they_stand_there() {
     let Some(server) = start(&[]) else { return };
     let mut client = server.client();
     client.must(&["LPUSH", "queue:default", &sidekiq("SyncJob", 1, 1)]);
-    let commands = commands_of_the_page("## A partner that is slow");
-    assert!(commands.len() > 5, "README has no such page, or no commands on it: {commands:?}");
-    commands
-        .iter()
-        .for_each(|line| drop(sure(&mut client, line.strip_prefix("redis-cli ").expect("it was looked for"))));
+    run_page(&mut client, "## A partner that is slow");
 }
 
 #[test]
@@ -69,12 +62,15 @@ fn the_commands_of_the_page_for_service_levels_run_as_they_stand_there() {
     let Some(server) = start(&[]) else { return };
     let mut client = server.client();
     client.must(&["LPUSH", "queue:default", &sidekiq("MailJob", 1, 1)]);
-    let commands = commands_of_the_page("## Mail within 30 seconds");
-    assert!(commands.len() > 5, "README has no such page, or no commands on it: {commands:?}");
+    run_page(&mut client, "## Mail within 30 seconds");
+}
+
+/// Runs the commands of a page, none of which may be refused.
+fn run_page(client: &mut Client, heading: &str) {
+    let commands = commands_of_the_page(heading);
+    assert!(commands.len() > 4, "README has no such page, or no commands on it: {commands:?}");
     for line in commands {
-        let words = words_of(&line);
-        let reply = client.must(&words[1..]);
-        assert!(!reply.is_error(), "{line}: {reply:?}");
+        sure(client, line.strip_prefix("redis-cli ").expect("it was looked for"));
     }
 }
 
