@@ -814,7 +814,11 @@ fn move_item(
     }
     match ordinal.filter(|_| is_queue) {
         // It waits in another queue now, and runs for nobody.
-        Some(ordinal) => context.keys.take_items(source_slot, from, &[ordinal])?,
+        Some(ordinal) => {
+            let passed = serve::gates_of(context, source_slot, &item);
+            context.keys.take_items(source_slot, from, &[ordinal])?;
+            serve::give_back(context, passed);
+        }
         None => take_at(context, source_slot, from, ordinal, &item)?,
     }
     Ok(Reply::Bulk(item))

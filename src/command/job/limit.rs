@@ -497,6 +497,21 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_goes_to_another_where_the_job_that_it_was_for_is_moved_to_another_queue() {
+        let mut bench = bench(1000);
+        for tenant in ["r", "a", "b"] {
+            fill(&mut bench, "Sync", tenant, 1);
+        }
+        bench.run("SADD queues other");
+        bench.run("JOB.SHUFFLE q");
+        bench.run("JOB.LIMIT SET l CLASS Sync CONCURRENCY 1");
+        assert_eq!(drain(&mut bench), ["Syncr0"]);
+        bench.run("JOB.ACK Syncr0");
+        assert_eq!(bench.run("RPOPLPUSH queue:q queue:other"), Reply::bulk(job("Sync", "a", 0)));
+        assert_eq!(drain(&mut bench), ["Syncb0"]);
+    }
+
+    #[test]
     fn a_slot_goes_to_another_where_the_job_that_it_was_for_is_gone() {
         let mut bench = bench(1000);
         for (class, tenant) in [("Sync", "r"), ("Sync", "a"), ("Sync", "b"), ("Sync", "c")] {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::job::Job;
 use crate::keyspace::list::ChunkAt;
 use crate::keyspace::{ChunkView, Keyspace, Kind, List, Miss, QueueId, Side, Slot};
-use crate::sched::{Besides, Held, QueueRules, Verdict};
+use crate::sched::{Besides, Gates, Held, QueueRules, Verdict};
 use crate::settings::Settings;
 
 use super::catch::{Caught, Place};
@@ -251,6 +251,19 @@ pub fn take_picked(context: &mut Context, slot: Slot, side: Side, items: &[(u64,
     let ordinals: Vec<u64> = items.iter().map(|(ordinal, _)| *ordinal).collect();
     context.keys.take_items(slot, side, &ordinals)?;
     charges.begin_and_follow(context, items)
+}
+
+/// The queue of a list, and the gates that a job of it passes.
+pub fn gates_of(context: &mut Context, slot: Slot, item: &[u8]) -> Option<(QueueId, Gates)> {
+    let now_ms = context.keys.now_ms();
+    let (id, rules) = rules_of(context, slot).filter(|(_, rules)| !rules.limits().is_empty())?;
+    Some((id, rules.gates(&Job::new(item), now_ms)))
+}
+
+/// Tells a queue that the gates which have let a job through are as open as before: it has gone, and runs for nobody.
+pub fn give_back(context: &mut Context, passed: Option<(QueueId, Gates)>) {
+    let Some((id, gates)) = passed else { return };
+    gates.into_iter().for_each(|gate| context.jobs.limits.open_for(gate, id));
 }
 
 /// The end from which workers take jobs of a list: the one last popped, else the one that the library of a job pops from.

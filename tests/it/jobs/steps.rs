@@ -72,6 +72,9 @@ impl Drop for Run {
         if let Ok(told) = self.server.client().ask(&["JOB.LIMIT", "GET", "cap"]) {
             eprintln!("the server says {told:?}");
         }
+        for queue in QUEUES {
+            eprintln!("{queue}: {:?}", self.server.client().ask(&["JOB.EXPLAIN", queue]));
+        }
         for (words, reply) in &self.talk.history {
             let line: Vec<String> = words.iter().map(|word| self.world.shown(word)).collect();
             eprintln!("{} -> {}", line.join(" "), self.shown_reply(reply));
